@@ -1,0 +1,118 @@
+"""`dlm prompt`: one question, one answer, streamed as it comes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from dlm_engine.cli.app import globals_of
+from dlm_engine.cli.console import is_terminal
+from dlm_engine.errors import UsageError
+from dlm_engine.jobs import PromptOutcome, PromptRequest, prompt
+from dlm_engine.store import home_dir
+
+EPILOG = "Without QUESTION it is read from standard input."
+
+
+def command(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The document.")],
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask.")] = None,
+    base: Annotated[
+        bool, typer.Option("--base", help="Ask the bare base, without what was learned.")
+    ] = False,
+    version_number: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Ask this version, not the current one.", min=1),
+    ] = None,
+    max_tokens: Annotated[
+        int, typer.Option(metavar="NUMBER", help="Longest answer, in tokens.", min=1)
+    ] = 256,
+    temp: Annotated[
+        float | None,
+        typer.Option(metavar="NUMBER", help="0 always answers the same.", min=0, max=5),
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(metavar="NUMBER", help="Above 0, at most 1.", max=1)
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Repeat the same draw.", min=0)
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Instead of the document's system_prompt.")
+    ] = None,
+    no_stream: Annotated[
+        bool, typer.Option("--no-stream", help="Print the answer when it is complete.")
+    ] = False,
+    i_accept_license: Annotated[
+        bool, typer.Option("--i-accept-license", help="Accept the licence of the base.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+) -> None:
+    """Ask the trained model a question."""
+    console = globals_of(context).console
+    if top_p is not None and not top_p > 0:
+        raise UsageError("--top-p", "must be above 0", "leave it out for no limit")
+    request = PromptRequest(
+        path=path,
+        home=home_dir(globals_of(context).home),
+        question=_question(question),
+        version=_version(version_number, base=base),
+        system=system,
+        temperature=temp,
+        top_p=top_p,
+        max_tokens=max_tokens,
+        seed=seed,
+        accept_licence=i_accept_license,
+    )
+    if json or no_stream:
+        outcome = prompt(request, report=console.status)
+        if json:
+            console.result_json(_facts(outcome))
+        else:
+            console.result(outcome.answer)
+    else:
+        outcome = prompt(request, console.result_part, console.status)
+        console.result("")
+    for note in outcome.notes:
+        console.status(note)
+    console.detail(
+        f"{outcome.answer_tokens} tokens in {outcome.seconds:.1f} s, temperature "
+        f"{outcome.temperature:g}, stopped by {outcome.stopped}"
+    )
+
+
+def _question(given: str | None) -> str:
+    if given is None and is_terminal(sys.stdin):
+        raise UsageError("dlm prompt", "there is no question", "write it after the document's name")
+    question = (sys.stdin.read() if given is None else given).strip()
+    if not question:
+        raise UsageError(
+            "dlm prompt", "the question is empty", "write it after the document's name"
+        )
+    return question
+
+
+def _version(number: int | None, *, base: bool) -> int | Literal["base"] | None:
+    if base and number is not None:
+        raise UsageError(
+            "dlm prompt", "--base and --version-number exclude each other", "choose one"
+        )
+    return "base" if base else number
+
+
+def _facts(outcome: PromptOutcome) -> dict[str, Any]:
+    return {
+        "answer": outcome.answer,
+        "version": outcome.version,
+        "base_model": outcome.base_model,
+        "prompt_tokens": outcome.prompt_tokens,
+        "answer_tokens": outcome.answer_tokens,
+        "stopped": outcome.stopped,
+        "temperature": outcome.temperature,
+        "seconds": round(outcome.seconds, 3),
+        "notes": list(outcome.notes),
+    }

@@ -1,0 +1,100 @@
+"""`dlm show`: what a document contains and what was trained from it; creates nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dlm_engine.cli.app import globals_of
+from dlm_engine.cli.documents import require_frontmatter
+from dlm_engine.cli.tables import columns, moment, size
+from dlm_engine.document import Document, Frontmatter
+from dlm_engine.store import Store, Version, home_dir
+
+
+def command(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The document.")],
+    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+) -> None:
+    """Show what a document contains and what was trained from it."""
+    at = globals_of(context)
+    document, settings = require_frontmatter(path)
+    facts = _facts(path, document, settings, Store(home_dir(at.home), settings.dlm_id))
+    if json:
+        at.console.result_json(facts)
+    else:
+        at.console.result(_text(facts))
+
+
+def _facts(path: Path, document: Document, settings: Frontmatter, store: Store) -> dict[str, Any]:
+    sections = document.sections
+    pairs = [pair for section in sections for pair in section.pairs]
+    manifest = store.read_manifest()
+    versions = store.versions() if store.exists() else []
+    last = manifest.training_runs[-1] if manifest and manifest.training_runs else None
+    return {
+        "path": str(path),
+        "dlm_id": settings.dlm_id,
+        "dlm_version": document.dlm_version,
+        "base_model": settings.base_model,
+        "system_prompt": settings.system_prompt,
+        "sections": dict(sorted(Counter(str(s.type) for s in sections).items())),
+        "questions": sum(not p.probe for p in pairs),
+        "probes": sum(p.probe for p in pairs),
+        "preferences": sum(len(s.triples) for s in sections),
+        "training": settings.training.model_dump(mode="json", exclude_unset=True),
+        "export": settings.export.model_dump(mode="json", exclude_unset=True),
+        "store": {
+            "path": str(store.root),
+            "exists": store.exists(),
+            "versions": [_version(v) for v in versions],
+            "current": next((v.number for v in versions if v.current), None),
+            "last_run": None if last is None else last.model_dump(mode="json"),
+            "exports": 0 if manifest is None else len(manifest.exports),
+        },
+    }
+
+
+def _version(version: Version) -> dict[str, Any]:
+    return {
+        "number": version.number,
+        "state": str(version.state),
+        "current": version.current,
+        "bytes": sum(f.stat().st_size for f in version.path.rglob("*") if f.is_file()),
+    }
+
+
+def _text(facts: dict[str, Any]) -> str:
+    sections = ", ".join(f"{n} {kind}" for kind, n in facts["sections"].items()) or "none"
+    learnt = f"{facts['questions']} to learn, {facts['probes']} probes"
+    if facts["preferences"]:
+        learnt += f", {facts['preferences']} preferences"
+    rows = [
+        ("document", facts["path"]),
+        ("id", facts["dlm_id"]),
+        ("base", facts["base_model"]),
+        ("format", f"version {facts['dlm_version']}"),
+        ("sections", sections),
+        ("questions", learnt),
+    ]
+    rows += [(f"training.{k}", str(v)) for k, v in facts["training"].items()]
+    rows += [(f"export.{k}", str(v)) for k, v in facts["export"].items()]
+    if facts["system_prompt"]:
+        rows.append(("system prompt", " ".join(facts["system_prompt"].split())))
+    store = facts["store"]
+    if store["current"] is None:
+        rows.append(("trained", f"not yet: dlm train {facts['path']}"))
+    else:
+        total = sum(v["bytes"] for v in store["versions"])
+        rows.append(("trained", f"version {store['current']} is current"))
+        rows.append(("versions", f"{len(store['versions'])}, {size(total)} in {store['path']}"))
+    run = store["last_run"]
+    if run is not None:
+        loss = run["final_train_loss"]
+        said = f"{moment(run['ended_at'])}, {run['steps']} steps, seed {run['seed']}"
+        rows.append(("last run", said + ("" if loss is None else f", loss {loss:.3f}")))
+    return columns(rows)

@@ -1,0 +1,140 @@
+"""`dlm train`: hands the document to the training job, and shows what it chose, did and learned."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dlm_engine.cli.app import Globals, globals_of
+from dlm_engine.cli.documents import require_trainable
+from dlm_engine.cli.progress import EventPrinter
+from dlm_engine.cli.stopping import stopping
+from dlm_engine.cli.tables import seconds
+from dlm_engine.errors import UsageError
+from dlm_engine.jobs import Ending, Event, Progress, Start, TrainOutcome, TrainRequest, train
+from dlm_engine.store import LockMode, home_dir
+
+EPILOG = "Every run adds a version; dlm rollback goes back. Stop it with Ctrl-C at any time."
+
+
+def command(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The document.")],
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on exactly where the last run stopped.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Train anew, even if nothing changed.")
+    ] = False,
+    seed: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Instead of training.seed.", min=0)
+    ] = None,
+    max_steps: Annotated[
+        int | None, typer.Option(metavar="NUMBER", help="Stop after so many steps.", min=1)
+    ] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Stop after so much training.")
+    ] = None,
+    strict_lock: Annotated[
+        bool, typer.Option("--strict-lock", help="Refuse any difference from dlm.lock.")
+    ] = False,
+    update_lock: Annotated[
+        bool, typer.Option("--update-lock", help="Accept the differences into dlm.lock.")
+    ] = False,
+    ignore_lock: Annotated[
+        bool, typer.Option("--ignore-lock", help="Neither read nor write dlm.lock.")
+    ] = False,
+    i_accept_license: Annotated[
+        bool, typer.Option("--i-accept-license", help="Accept the licence of the base.")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = (
+        False
+    ),
+) -> None:
+    """Train, so that the model knows what the document says."""
+    at = globals_of(context)
+    if time_limit is not None and not time_limit > 0:
+        raise UsageError("--time-limit", "must be more than 0 seconds", "leave it out for none")
+    request = TrainRequest(
+        path=path,
+        home=home_dir(at.home),
+        start=_start(resume=resume, fresh=fresh),
+        seed=seed,
+        max_steps=max_steps,
+        time_limit=time_limit,
+        lock_mode=_lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock),
+        accept_licence=i_accept_license,
+    )
+    require_trainable(at, path)
+    printer = EventPrinter(at.console)
+    with stopping(printer.say) as stop:
+
+        def listen(event: Event) -> None:
+            stop.begun = stop.begun or isinstance(event, Progress)
+            printer(event)
+
+        try:
+            outcome = train(request, listen, lambda: stop.asked)
+        finally:
+            printer.finish()
+    if json:
+        at.console.result_json(_facts(outcome))
+    _report(at, path, outcome)
+    if outcome.ending is Ending.CANCELLED:
+        raise typer.Exit(130)
+
+
+def _start(*, resume: bool, fresh: bool) -> Start:
+    if resume and fresh:
+        raise UsageError("dlm train", "--resume and --fresh exclude each other", "choose one")
+    return Start.RESUME if resume else Start.FRESH if fresh else Start.AUTO
+
+
+def _lock_mode(*, strict: bool, update: bool, ignore: bool) -> LockMode:
+    chosen = {LockMode.STRICT: strict, LockMode.UPDATE: update, LockMode.IGNORE: ignore}
+    modes = [mode for mode, given in chosen.items() if given]
+    if len(modes) > 1:
+        raise UsageError(
+            "dlm train",
+            "--strict-lock, --update-lock and --ignore-lock exclude each other",
+            "choose one",
+        )
+    return modes[0] if modes else LockMode.DEFAULT
+
+
+def _facts(outcome: TrainOutcome) -> dict[str, Any]:
+    return {
+        "ending": str(outcome.ending),
+        "version": outcome.version,
+        "path": None if outcome.path is None else str(outcome.path),
+        "adapter_sha256": outcome.adapter_sha256,
+        "steps": outcome.steps,
+        "learned": outcome.learned,
+        "rows": outcome.rows,
+        "loss": outcome.loss,
+        "validation_loss": outcome.validation_loss,
+        "divergence": outcome.divergence,
+        "seconds": round(outcome.seconds, 3),
+        "seed": outcome.seed,
+        "determinism": outcome.determinism,
+    }
+
+
+def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
+    say = at.console.status
+    if outcome.ending is Ending.EMPTY:
+        say(f"{path}: nothing to learn; write text or questions into it, then train again")
+    elif outcome.ending is Ending.UNCHANGED:
+        say(f"{path}: nothing new to learn, version {outcome.version} is current (or: --fresh)")
+    elif outcome.ending is Ending.CANCELLED:
+        say(f"{path}: stopped; go on with: dlm train {path} --resume")
+    else:
+        say(
+            f"version {outcome.version}: {outcome.learned} of {outcome.rows} known word for word "
+            f"after {outcome.steps} steps, {seconds(outcome.seconds)}"
+        )
+        if outcome.learned < outcome.rows:
+            say(f"to go on: dlm train {path} --resume")
+        say(f'ask it: dlm prompt {path} "..."')

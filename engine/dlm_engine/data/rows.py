@@ -1,0 +1,76 @@
+"""Sections to rows: what is learned, each with an identity of its own.
+
+A row's key is a hash of what it says, not of where it stands, so moving a section or
+adding a question beside another changes no other row's tokens, split or batch. Two rows
+that say the same are one row: repeating a fact must not weigh it twice by accident.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dlm_engine.document.model import Document, Section, SectionType
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRow:
+    """One question with its answer; the loss is on the answer only."""
+
+    section_id: str
+    question: str
+    answer: str
+    probe: bool = False
+
+    @property
+    def key(self) -> str:
+        return _digest("chat", self.question, self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class TextRow:
+    """Prose, learned as continued pretraining: the loss is on every token."""
+
+    section_id: str
+    text: str
+
+    @property
+    def key(self) -> str:
+        return _digest("text", self.text)
+
+
+Row = ChatRow | TextRow
+
+
+def rows_of(document: Document) -> tuple[Row, ...]:
+    """The rows of a document in document order, repetitions left out.
+
+    Preference, image and audio sections give none; who trains says so to the author.
+    """
+    seen: set[str] = set()
+    rows: list[Row] = []
+    for section in document.sections:
+        for row in _section_rows(section):
+            if row.key not in seen:
+                seen.add(row.key)
+                rows.append(row)
+    return tuple(rows)
+
+
+def _section_rows(section: Section) -> Iterator[Row]:
+    if section.type is SectionType.PROSE and section.content.strip():
+        yield TextRow(section.id, section.content.strip())
+    if section.type is SectionType.INSTRUCTION:
+        for pair in section.pairs:
+            yield ChatRow(section.id, pair.question, pair.answer, pair.probe)
+
+
+def _digest(*parts: str) -> str:
+    """SHA-256 of the parts, each preceded by its length so that no two splits collide."""
+    h = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        h.update(len(data).to_bytes(8, "big"))
+        h.update(data)
+    return h.hexdigest()

@@ -1,0 +1,125 @@
+"""How much memory training takes, term by term.
+
+For a micro-batch of `B` rows of `T` tokens (N = B*T), hidden size h, L layers, MLP width f,
+H heads of size d, K key-value heads, V vocabulary entries, s bytes per activation and
+weight, the peak in bytes is
+
+    base       s*P                              (QLoRA: 0.56 bytes per weight in linears)
+    adapter    4*A                              LoRA factors, A = rank * sum(in + out) * L
+    optimiser  4*A gradients + 8*A moments      (8-bit optimisers: 2*A moments)
+    activations, per layer and token
+        residuals and norms   2h*(4 + 4) + 2h*s          float32 copy and normalised copy
+        attention             s*(3*H*d + 2*K*d + 2*H*d)  q, k, v, their copies, the output
+        eager scores          T*H*(4 + 2*s)              softmax in float32 and its cast, mask
+        mlp                   4f*s                       gate, its activation, up, product
+        LoRA inputs           4*(5h + H*d + f)           their float32 casts, where s is 2,
+                              or again s*(...) for dropout's copy where s is 4
+      with checkpointing the first line's h*s per layer, plus one layer in full
+    head       N_sup * (4 + 4 + s) * V          logits and their gradient in float32, only
+                                                at supervised positions, HEAD_CHUNK at a time
+    workspace  the largest temporaries of one layer's backward, about one more layer
+    runtime    what the process needs before it holds a model
+    slack      a quarter of activations, head and workspace: allocator fragments and
+               short-lived temporaries
+
+The terms were derived from the modelling code, and checked against the tensors that
+autograd really saves and against the peak of a real step (tests/hardware), within the
+factors stated there. On a CPU the peak also shows the weights file, mapped while loading;
+the system takes those pages back when it needs them, so they are not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dlm_engine.hardware.model_shape import ModelShape
+
+Precision = Literal["fp32", "bf16"]
+Attention = Literal["eager", "sdpa", "flash_attention_2"]
+
+SLACK = 0.25
+
+HEAD_CHUNK = 256
+"""Supervised positions whose logits may be in memory at once; the loss keeps to it."""
+
+_RUNTIME = {"cpu": 700 * 2**20, "mps": 900 * 2**20, "cuda": 700 * 2**20}
+_NF4_BYTES = 0.56
+_MOMENT_BYTES = {"adamw_torch": 8, "adamw_bnb_8bit": 2, "paged_adamw_8bit": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """What is trained, apart from the batch: everything the estimate depends on."""
+
+    shape: ModelShape
+    precision: Precision
+    attention: Attention
+    sequence_len: int
+    adapter_params: int
+    optimizer: str
+    quantised: Literal["none", "nf4"]
+    dora: Literal["no", "yes"]
+    device: Literal["cpu", "cuda", "mps"]
+    supervised: float
+    """Share of positions that carry loss, 0..1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Bytes at the peak of one training step; `total` includes the slack."""
+
+    base: int
+    adapter: int
+    optimiser: int
+    activations: int
+    head: int
+    workspace: int
+    runtime: int
+
+    @property
+    def total(self) -> int:
+        fixed = self.base + self.adapter + self.optimiser + self.runtime
+        moving = self.activations + self.head + self.workspace
+        return fixed + moving + round(SLACK * moving)
+
+
+def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> Estimate:
+    """Peak of a step on `rows` rows of the full sequence length."""
+    shape, width = work.shape, _width(work)
+    tokens = rows * work.sequence_len
+    layer = tokens * layer_bytes_per_token(work)
+    kept = layer * shape.layers
+    if checkpointing == "on":
+        kept = tokens * shape.hidden * width * shape.layers + layer
+    head_rows = min(HEAD_CHUNK, max(1, round(tokens * work.supervised)))
+    gathered = round(tokens * work.supervised) * shape.hidden * (4 + width)
+    linear = min(shape.linear_params, shape.params) if work.quantised == "nf4" else 0
+    return Estimate(
+        base=round(linear * _NF4_BYTES) + (shape.params - linear) * width,
+        adapter=4 * work.adapter_params,
+        optimiser=(4 + _MOMENT_BYTES[work.optimizer]) * work.adapter_params,
+        activations=kept,
+        head=head_rows * shape.vocab * (8 + width) + gathered,
+        workspace=layer,
+        runtime=_RUNTIME[work.device],
+    )
+
+
+def layer_bytes_per_token(work: Workload) -> int:
+    """Bytes that one layer keeps per token for its backward pass."""
+    shape, width = work.shape, _width(work)
+    query = shape.heads * shape.head_dim
+    key = shape.kv_heads * shape.head_dim
+    norms = 2 * shape.hidden * (8 + width)
+    attention = width * (5 * query + 2 * key)
+    scores = work.sequence_len * shape.heads * (4 + 2 * width) if work.attention == "eager" else 0
+    mlp = 4 * shape.intermediate * width
+    inputs = 4 * (5 * shape.hidden + query + shape.intermediate)
+    # DoRA scales base and adapter outputs by a learnt magnitude, so both are kept.
+    outputs = sum(out for _, out in shape.linears) if work.dora == "yes" else 0
+    return norms + attention + scores + mlp + inputs + 2 * width * outputs
+
+
+def _width(work: Workload) -> int:
+    return 2 if work.precision == "bf16" else 4

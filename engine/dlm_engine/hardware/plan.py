@@ -1,0 +1,272 @@
+"""From a machine, a model and what the author wrote to how training runs.
+
+Invariant: what the author wrote is done or refused with the reason, never changed in
+silence; every choice of ours carries its reason; and the plan is a function of totals, so
+the same machine gives the same plan whatever else is running. There is no way to force a
+refused plan: the refusal says what to change instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from dlm_engine.errors import HardwareRefusal
+from dlm_engine.hardware.machine import Hardware
+from dlm_engine.hardware.memory import Attention, Estimate, Precision, Workload, estimate
+from dlm_engine.hardware.model_shape import ModelShape, approximate_shape
+
+if TYPE_CHECKING:
+    from dlm_engine.document.frontmatter import Training
+
+EFFECTIVE_BATCH = 8
+EAGER_UP_TO = 256
+PLANNED_RANK = 16
+_SHARE = {"cuda": 0.85, "rocm": 0.85, "mps": 0.6, "cpu": 0.6}
+
+Device = Literal["cpu", "cuda", "mps"]
+Switch = Literal["off", "on"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How training runs on this machine. `budget` and the estimate are in bytes."""
+
+    device: Device
+    precision: Precision
+    attention: Attention
+    micro_batch: int
+    grad_accum: int
+    gradient_checkpointing: bool
+    use_qlora: bool
+    estimate: Estimate
+    budget: int
+    reasons: tuple[str, ...]
+
+    @property
+    def effective_batch(self) -> int:
+        return self.micro_batch * self.grad_accum
+
+
+def plan(
+    hardware: Hardware,
+    shape: ModelShape,
+    training: Training,
+    sequence_len: int,
+    *,
+    rank: int | None = None,
+    supervised: float = 1.0,
+    alternatives: Mapping[str, int] | None = None,
+) -> Plan:
+    """Plan training of `shape` on rows of up to `sequence_len` tokens.
+
+    Args:
+        rank: LoRA rank if it was already decided; else the author's, else 16.
+        supervised: share of positions with loss (1.0 for prose).
+        alternatives: parameter counts of other bases by name, to name those that fit.
+
+    Raises:
+        HardwareRefusal: this machine cannot do what was asked; says why and what instead.
+    """
+    reasons: list[str] = []
+    device: Device = "cuda" if hardware.backend in ("cuda", "rocm") else _plain(hardware)
+    reasons.append(f"device {device}: {hardware.device_name}")
+    _check_optimizer(hardware, training.optimizer)
+    quantised = _quantisation(hardware, training, reasons)
+    precision = _precision(hardware, training, reasons)
+    attention = _attention(hardware, shape, precision, sequence_len, reasons)
+    used_rank = rank or (training.lora_r if "lora_r" in training.model_fields_set else PLANNED_RANK)
+    work = Workload(
+        shape=shape,
+        precision=precision,
+        attention=attention,
+        sequence_len=sequence_len,
+        adapter_params=shape.lora_params(used_rank),
+        optimizer=training.optimizer,
+        quantised=quantised,
+        dora="yes" if training.adapter == "dora" else "no",
+        device=device,
+        supervised=supervised,
+    )
+    budget = int(hardware.total_memory * _SHARE[hardware.backend])
+    rows, checkpointing = _fit(work, training.micro_batch_size, budget, alternatives or {})
+    needed = estimate(work, rows, checkpointing)
+    reasons += _batch_reasons(training, rows, checkpointing, needed, budget, hardware)
+    accumulation = _accumulation(training, rows)
+    if training.grad_accum == "auto":
+        reasons.append(f"accumulation {accumulation}: towards {EFFECTIVE_BATCH} rows per step")
+    else:
+        reasons.append(f"accumulation {accumulation}: set in the document")
+    return Plan(
+        device=device,
+        precision=precision,
+        attention=attention,
+        micro_batch=rows,
+        grad_accum=accumulation,
+        gradient_checkpointing=checkpointing == "on",
+        use_qlora=quantised == "nf4",
+        estimate=needed,
+        budget=budget,
+        reasons=tuple(reasons),
+    )
+
+
+def _plain(hardware: Hardware) -> Device:
+    return "mps" if hardware.backend == "mps" else "cpu"
+
+
+def _check_optimizer(hardware: Hardware, name: str) -> None:
+    if name == "adamw_torch":
+        return
+    if name.startswith("galore"):
+        raise HardwareRefusal(
+            f"training.optimizer {name}",
+            "GaLore projects the gradients of whole weight matrices, and an adapter trains none",
+            "remove the line (adamw_torch is used)",
+        )
+    if hardware.backend != "cuda" or not hardware.bitsandbytes:
+        raise HardwareRefusal(
+            f"training.optimizer {name}",
+            "8-bit optimisers run on an NVIDIA GPU with bitsandbytes installed, and this "
+            f"machine trains on {hardware.backend}",
+            "remove the line (adamw_torch is used)",
+        )
+
+
+def _quantisation(
+    hardware: Hardware, training: Training, reasons: list[str]
+) -> Literal["none", "nf4"]:
+    kinds = {training.adapter, *(each.adapter for each in (training.adapters or {}).values())}
+    if "qlora" not in kinds:
+        return "none"
+    instead = "write `adapter: lora` instead"
+    if hardware.backend in ("mps", "rocm"):
+        raise HardwareRefusal(
+            "training.adapter qlora", f"4-bit bases do not train on {hardware.backend}", instead
+        )
+    if not hardware.bitsandbytes:
+        raise HardwareRefusal(
+            "training.adapter qlora",
+            "it needs the package bitsandbytes, which is not installed",
+            f"pip install bitsandbytes, or {instead}",
+        )
+    reasons.append("base in 4 bits: the document asks for qlora")
+    return "nf4"
+
+
+def _precision(hardware: Hardware, training: Training, reasons: list[str]) -> Precision:
+    asked = training.precision
+    if asked == "fp16":
+        raise HardwareRefusal(
+            "training.precision fp16",
+            "float16 gradients overflow in training, and the adapter may come out as NaN",
+            "remove the line, or write bf16 or fp32",
+        )
+    if asked == "bf16" and not hardware.bf16_native and hardware.backend != "cpu":
+        raise HardwareRefusal(
+            "training.precision bf16", hardware.bf16_reason, "remove the line, or write fp32"
+        )
+    if asked is not None:
+        slow = asked == "bf16" and not hardware.bf16_native
+        note = f", though slower here: {hardware.bf16_reason}" if slow else ""
+        reasons.append(f"precision {asked}: set in the document{note}")
+        return asked
+    chosen: Precision = "bf16" if hardware.bf16_native else "fp32"
+    reasons.append(f"precision {chosen}: {hardware.bf16_reason}")
+    return chosen
+
+
+def _attention(
+    hardware: Hardware,
+    shape: ModelShape,
+    precision: Precision,
+    sequence_len: int,
+    reasons: list[str],
+) -> Attention:
+    if shape.softcap:
+        reasons.append("attention eager: this model caps its scores, which fused kernels leave out")
+        return "eager"
+    if hardware.backend == "cpu":
+        if sequence_len <= EAGER_UP_TO:
+            reasons.append(f"attention eager: faster on a CPU up to {EAGER_UP_TO} tokens")
+            return "eager"
+        reasons.append(f"attention sdpa: rows are longer than {EAGER_UP_TO} tokens")
+        return "sdpa"
+    if hardware.flash_attention and precision == "bf16":
+        reasons.append("attention flash_attention_2: installed, and the precision is bf16")
+        return "flash_attention_2"
+    reasons.append(f"attention sdpa: the fast one on {hardware.backend}")
+    return "sdpa"
+
+
+def _fit(
+    work: Workload, asked: int | str, budget: int, alternatives: Mapping[str, int]
+) -> tuple[int, Switch]:
+    sizes = [asked] if isinstance(asked, int) else [8, 4, 2, 1]
+    switches: tuple[Switch, Switch] = ("off", "on")
+    for checkpointing in switches:
+        for rows in sizes:
+            if estimate(work, rows, checkpointing).total <= budget:
+                return rows, checkpointing
+    least = estimate(work, 1, "on").total
+    if isinstance(asked, int) and least <= budget:
+        largest = max(
+            rows for rows in range(1, asked) if estimate(work, rows, "on").total <= budget
+        )
+        raise HardwareRefusal(
+            f"training.micro_batch_size {asked}",
+            f"it needs {_gib(estimate(work, asked, 'on').total)}, and dlm may use {_gib(budget)}",
+            f"write {largest} or less, or auto",
+        )
+    raise HardwareRefusal(
+        f"a base of {work.shape.params / 1e9:.2g}B parameters",
+        f"training on {work.sequence_len} tokens needs {_gib(least)} at the least, and dlm may "
+        f"use {_gib(budget)} of this machine's memory",
+        _smaller(work, budget, alternatives),
+    )
+
+
+def _smaller(work: Workload, budget: int, alternatives: Mapping[str, int]) -> str:
+    from dataclasses import replace
+
+    fitting = []
+    for name, params in sorted(alternatives.items(), key=lambda item: -item[1]):
+        shape = approximate_shape(params)
+        smaller = replace(work, shape=shape, adapter_params=shape.lora_params(PLANNED_RANK))
+        if params < work.shape.params and estimate(smaller, 1, "on").total <= budget:
+            fitting.append(name)
+    if not fitting:
+        return "use a smaller base, shorter rows (training.sequence_len), or more memory"
+    return f"these would fit: {', '.join(fitting[:3])}; or shorten training.sequence_len"
+
+
+def _batch_reasons(
+    training: Training,
+    rows: int,
+    checkpointing: Switch,
+    needed: Estimate,
+    budget: int,
+    hardware: Hardware,
+) -> list[str]:
+    share = round(100 * _SHARE[hardware.backend])
+    size = f"about {_gib(needed.total)} of the {_gib(budget)} ({share} %) that dlm may use"
+    why = "set in the document" if training.micro_batch_size != "auto" else "the largest that fits"
+    if training.micro_batch_size == "auto" and rows == EFFECTIVE_BATCH:
+        why = "a whole step at once"
+    lines = [f"{rows} rows at a time: {why}; {size}"]
+    if checkpointing == "on":
+        lines.append("gradient checkpointing on: it does not fit without (a quarter slower)")
+    else:
+        lines.append("gradient checkpointing off: it fits without, and is faster")
+    return lines
+
+
+def _accumulation(training: Training, rows: int) -> int:
+    if isinstance(training.grad_accum, int):
+        return training.grad_accum
+    return max(1, round(EFFECTIVE_BATCH / rows))
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:.1f} GiB"

@@ -1,0 +1,71 @@
+"""The base in memory: for asking and, with the plan's settings, for training."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+
+from dlm_engine.bases import Weights
+from dlm_engine.errors import BaseModelError
+from dlm_engine.hardware import Hardware
+
+
+def load_base(
+    weights: Weights,
+    precision: str,
+    attention: str,
+    device: str,
+    four_bit_type: str | None = None,
+) -> Any:
+    """The base, ready to compute: local safetensors only, no remote code.
+
+    `precision` is "fp32" or "bf16"; `four_bit_type` "nf4" loads linear layers in 4 bits
+    with bitsandbytes.
+
+    Raises:
+        BaseModelError: the files do not make a model.
+    """
+    from transformers import AutoModelForCausalLM, BitsAndBytesConfig
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    # transformers warns of what its own code calls; a person can do nothing about it.
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    options: dict[str, Any] = {}
+    if four_bit_type is not None:
+        options["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type=four_bit_type,
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=dtype,
+        )
+        options["device_map"] = {"": device}
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(weights.path),
+            dtype=dtype,
+            # Packs carry a mask of their own, which flash attention does not take.
+            attn_implementation="sdpa" if attention == "flash_attention_2" else attention,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
+            **options,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise BaseModelError(
+            str(weights.path),
+            f"cannot be loaded ({str(error)[:200]})",
+            "remove the folder to have it prepared again",
+        ) from error
+    if four_bit_type is None:
+        model = model.to(device)
+    return model.eval()
+
+
+def load_for_asking(weights: Weights, hardware: Hardware) -> Any:
+    """The base on this machine's device, in the precision that is fast there."""
+    device = {"cuda": "cuda", "rocm": "cuda", "mps": "mps"}.get(hardware.backend, "cpu")
+    return load_base(weights, "bf16" if hardware.bf16_native else "fp32", "sdpa", device)

@@ -1,0 +1,128 @@
+"""The jobs both fronts run: what is asked, what is said meanwhile, how it ends.
+
+Importing this costs no torch: the types are plain, and each job loads what it needs when
+it runs. A job has progress, can be cancelled, is bounded, and ends in an outcome or in
+one `DlmError` that says what is wrong and what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dlm_engine.errors import ExportError
+from dlm_engine.export import ExportAdapter, ExportOptions, ExportResult
+from dlm_engine.inference.model import PromptOutcome, PromptRequest, Sampling
+from dlm_engine.training.model import (
+    Choice,
+    Ending,
+    Event,
+    Listener,
+    Progress,
+    Start,
+    Status,
+    TrainOutcome,
+    TrainRequest,
+)
+
+__all__ = [
+    "Choice",
+    "Ending",
+    "Event",
+    "ExportJob",
+    "ExportOptions",
+    "ExportResult",
+    "Listener",
+    "Progress",
+    "PromptOutcome",
+    "PromptRequest",
+    "Sampling",
+    "Start",
+    "Status",
+    "TrainOutcome",
+    "TrainRequest",
+    "export",
+    "prompt",
+    "train",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportJob:
+    """Export `version` of the document's adapter; None is the current one."""
+
+    path: Path
+    home: Path
+    options: ExportOptions
+    version: int | None = None
+    accept_licence: bool = False
+
+
+def train(
+    request: TrainRequest,
+    tell: Listener = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> TrainOutcome:
+    """Train a document; see `training.session.train`."""
+    from dlm_engine.training import session
+
+    return session.train(request, tell, cancelled)
+
+
+def prompt(
+    request: PromptRequest,
+    on_text: Callable[[str], None] = lambda text: None,
+    report: Callable[[str], None] = lambda message: None,
+) -> PromptOutcome:
+    """Ask a document's model; see `inference.session.prompt`."""
+    from dlm_engine.inference import session
+    from dlm_engine.training import polite
+
+    polite.prepare()
+    return session.prompt(request, on_text, report)
+
+
+def export(job: ExportJob, report: Callable[[str], None] = lambda message: None) -> ExportResult:
+    """Export a trained document to files for llama.cpp and Ollama, checked.
+
+    Without a question in the options the document's first one is asked.
+
+    Raises:
+        DlmError: untrained, damaged, refused by the table of capabilities, or a check failed.
+    """
+    from dlm_engine.bases import cache_root
+    from dlm_engine.case import open_case
+    from dlm_engine.export import export as make
+    from dlm_engine.export import export_request
+    from dlm_engine.store import make_folders
+    from dlm_engine.training import polite
+
+    case = open_case(job.path, job.home, accept_licence=job.accept_licence)
+    version = case.version(job.version)
+    if version is None:
+        raise ExportError(
+            str(job.path), "has not been trained yet", f"run `dlm train {job.path}` first"
+        )
+    polite.prepare()
+    weights = case.weights(report)
+    version.verify()
+    version.require_base(case.frontmatter.base_model, weights.sha256)
+    options = job.options
+    first = next((p.question for s in case.document.sections for p in s.pairs), None)
+    if options.question is None and first is not None:
+        options = replace(options, question=first)
+    with case.store.lock("exporting"):
+        case.store.recover()
+        make_folders(case.store.root)
+        request = export_request(
+            case.document,
+            job.path,
+            weights,
+            ExportAdapter(
+                version.path, version.number, case.frontmatter.training.adapter == "qlora"
+            ),
+            store_root=case.store.root,
+            cache_root=cache_root(job.home),
+        )
+        return make(request, options, report)

@@ -1,0 +1,217 @@
+"""Going back to an older version, and giving disk space back.
+
+The invariant: neither can make the current version one that does not verify, and
+neither removes the current version or the newest complete one. What would be
+removed is a plan, computed by reading alone, so that looking and doing are two
+functions and not a flag.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dlm_engine.errors import StoreError, UsageError
+from dlm_engine.store.atomic import (
+    claim_temporary_name,
+    disk_errors,
+    fsync_dir,
+    release_temporary_name,
+    remove_tree,
+    tree_bytes,
+)
+from dlm_engine.store.commit import abandoned, all_adapters, point_at, settle
+from dlm_engine.store.layout import adapter_root
+from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
+from dlm_engine.store.manifest import now
+from dlm_engine.store.opening import Store
+from dlm_engine.store.versions import Version, highest_number
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackReport:
+    """The version that was current (None: none was) and the one that is now."""
+
+    adapter: str | None
+    before: int | None
+    after: Version
+
+
+def rollback(store: Store, number: int, adapter: str | None = None) -> RollbackReport:
+    """Make the complete version `number` current; later ones stay and are not lost.
+
+    The choice is recorded in the ledger and holds until the next commit.
+
+    Raises:
+        StoreError: there is no such version, it is rejected, or it does not verify.
+        StoreLocked: someone else is writing to the store.
+    """
+    _require_store(store)
+    with store.lock("rollback"):
+        settle(store.root, store.dlm_id)
+        versions = store.versions(adapter)
+        target = _complete_version(store, versions, number)
+        target.verify()
+        before = next((v.number for v in versions if v.current), None)
+        if before == number:
+            return RollbackReport(adapter, before, target)
+        newest = max(v.number for v in versions if v.complete)
+        ledger = read_ledger(store.root, adapter)
+        step = Rollback(at=now(), source=before, target=number, newest=newest)
+        # The ledger first: after a crash in between, recovery finishes the rollback.
+        kept = ledger.model_copy(update={"rollbacks": (*ledger.rollbacks, step)})
+        write_ledger(store.root, adapter, kept)
+        point_at(store.root, store.dlm_id, target)
+        after = next(v for v in store.versions(adapter) if v.path == target.path)
+    return RollbackReport(adapter, before, after)
+
+
+def _complete_version(store: Store, versions: list[Version], number: int) -> Version:
+    for version in versions:
+        if version.number == number and version.complete:
+            return version
+    found = [version for version in versions if version.number == number]
+    complete = ", ".join(str(v.number) for v in versions if v.complete) or "none"
+    if not found:
+        problem = "does not exist"
+    elif found[0].rejected:
+        problem = f"was rejected ({found[0].rejection_reason() or 'no reason recorded'})"
+    else:
+        problem = "is not complete"
+    raise StoreError(f"version {number}", problem, f"complete versions: {complete}")
+
+
+def _require_store(store: Store) -> None:
+    if not store.exists():
+        raise StoreError(
+            str(store.root), "there is no store for this document yet", "run `dlm train` first"
+        )
+
+
+# --- garbage -----------------------------------------------------------------------------
+
+
+class GarbageKind(StrEnum):
+    OLD = "old version"
+    REJECTED = "rejected run"
+    INCOMPLETE = "incomplete version"
+    TEMPORARY = "left by a dead process"
+
+
+@dataclass(frozen=True, slots=True)
+class GarbageItem:
+    """One file or folder to remove, and the bytes of its files."""
+
+    path: Path
+    kind: GarbageKind
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    items: tuple[GarbageItem, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(item.bytes for item in self.items)
+
+
+def plan_garbage(store: Store, keep: int) -> Garbage:
+    """What `collect_garbage` would remove; reads only.
+
+    Of each adapter, the newest `keep` complete versions stay, and always the
+    current and the newest complete one; rejected runs and leftovers go, and
+    incomplete folders older than the newest complete version.
+
+    Raises:
+        UsageError: `keep` is negative. StoreError: the store is damaged.
+    """
+    if keep < 0:
+        raise UsageError("--keep", "cannot be negative", "give the number of versions to keep")
+    if not store.exists():
+        return Garbage(())
+    items: list[GarbageItem] = []
+    for adapter in all_adapters(store.root):
+        items += _adapter_garbage(store.versions(adapter), keep)
+    return Garbage((*items, *_leftovers(store)))
+
+
+def collect_garbage(store: Store, keep: int) -> Garbage:
+    """Remove what `plan_garbage` names; returns what was removed.
+
+    Raises:
+        UsageError, StoreError: as there; also when the disk refuses to delete.
+        StoreLocked: someone else is writing to the store.
+    """
+    plan_garbage(store, keep)
+    if not store.exists():
+        return Garbage(())
+    with store.lock("garbage collection"):
+        # What frees space without writing comes first: the disk may be full.
+        leftovers = _leftovers(store)
+        _remove_all(leftovers)
+        settle(store.root, store.dlm_id)
+        items = plan_garbage(store, keep).items
+        rejected = [item for item in items if item.kind is GarbageKind.REJECTED]
+        _remove_all([item for item in items if item.kind is not GarbageKind.REJECTED])
+        if rejected:
+            _remember_numbers(store)
+            _remove_all(rejected)
+    return Garbage((*items, *leftovers))
+
+
+def _adapter_garbage(versions: list[Version], keep: int) -> list[GarbageItem]:
+    complete = [version for version in versions if version.complete]
+    newest = complete[-1].number if complete else 0
+    kept = {version.number for version in complete[-keep:]} if keep else set()
+    kept |= {newest} | {version.number for version in versions if version.current}
+    items = []
+    for version in versions:
+        if version.rejected:
+            items.append(_item(version.path, GarbageKind.REJECTED))
+        elif version.complete and version.number not in kept:
+            items.append(_item(version.path, GarbageKind.OLD))
+        elif not version.complete and version.number < newest and not version.current:
+            items.append(_item(version.path, GarbageKind.INCOMPLETE))
+    return items
+
+
+def _leftovers(store: Store) -> list[GarbageItem]:
+    return [_item(path, GarbageKind.TEMPORARY) for path in abandoned(store.root)]
+
+
+def _item(path: Path, kind: GarbageKind) -> GarbageItem:
+    return GarbageItem(path, kind, tree_bytes(path))
+
+
+def _remember_numbers(store: Store) -> None:
+    manifest = store.read_manifest()
+    for adapter in all_adapters(store.root):
+        highest = highest_number(store.root, adapter, manifest)
+        ledger = read_ledger(store.root, adapter)
+        if highest > ledger.highest and adapter_root(store.root, adapter).is_dir():
+            write_ledger(store.root, adapter, ledger.model_copy(update={"highest": highest}))
+
+
+def _remove_all(items: Iterable[GarbageItem]) -> None:
+    for item in items:
+        _remove(item)
+
+
+def _remove(item: GarbageItem) -> None:
+    with disk_errors(item.path):
+        if item.kind is GarbageKind.TEMPORARY:
+            remove_tree(item.path)
+            return
+        # Renamed first: a version half deleted must not look like a version.
+        name = claim_temporary_name()
+        doomed = item.path.with_name(name)
+        try:
+            os.rename(item.path, doomed)
+            fsync_dir(item.path.parent)
+            remove_tree(doomed)
+        finally:
+            release_temporary_name(name)

@@ -1,0 +1,1 @@
+"""Settings, losses, the loop, checkpoints and determinism. `model` alone is light to import."""

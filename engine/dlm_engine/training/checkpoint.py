@@ -1,0 +1,179 @@
+"""The state of a run on disk: adapter, optimiser moments and where it stood.
+
+One safetensors file, replaced in one rename: nothing in it can execute, and there is
+never half of it. Random numbers need no saving, as every draw derives from seed and step.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from dlm_engine.errors import TrainingError
+from dlm_engine.store import make_folders, write_atomic
+
+STATE_NAME = "training_state.safetensors"
+_REMEDY = "train again with --fresh"
+
+
+class StateFacts(BaseModel):
+    """Where the run stood; kept in the file's metadata.
+
+    `fingerprint` is of everything that must not change under a resume; `finished` says
+    that the run ended by itself (learned, or at its last step); `known` is what
+    stopping depends on; `sha256` is of the tensors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    state_version: int = 1
+    step: int
+    fingerprint: str
+    finished: bool
+    known: dict[str, bool]
+    sha256: str
+
+
+@dataclass(frozen=True)
+class State:
+    """Parameters and both AdamW moments by parameter name, after `step` steps."""
+
+    step: int
+    fingerprint: str
+    finished: bool
+    known: dict[str, bool]
+    parameters: dict[str, torch.Tensor]
+    first_moments: dict[str, torch.Tensor]
+    second_moments: dict[str, torch.Tensor]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        named = {
+            **{f"parameter.{n}": t for n, t in self.parameters.items()},
+            **{f"first.{n}": t for n, t in self.first_moments.items()},
+            **{f"second.{n}": t for n, t in self.second_moments.items()},
+        }
+        return dict(sorted(named.items()))
+
+
+def copies(
+    parameters: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """Parameters and both moments as they are now, on the CPU."""
+
+    def copy(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.detach().to("cpu", copy=True).contiguous()
+
+    moments = {n: optimiser.state.get(p, {}) for n, p in parameters.items()}
+    return (
+        {n: copy(p) for n, p in parameters.items()},
+        {n: copy(m["exp_avg"]) for n, m in moments.items() if "exp_avg" in m},
+        {n: copy(m["exp_avg_sq"]) for n, m in moments.items() if "exp_avg_sq" in m},
+    )
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Write `state` into `folder` durably; raises `StoreError` when the disk refuses."""
+    make_folders(folder)
+    tensors = state.tensors()
+    facts = StateFacts(
+        step=state.step,
+        fingerprint=state.fingerprint,
+        finished=state.finished,
+        known=state.known,
+        sha256=_digest(tensors),
+    )
+    write_atomic(folder / STATE_NAME, save(tensors, metadata={"dlm": facts.model_dump_json()}))
+
+
+def read_state(folder: Path) -> State | None:
+    """The state in `folder`, None when there is none.
+
+    Raises:
+        TrainingError: it cannot be read, or is not what was saved.
+    """
+    path = folder / STATE_NAME
+    if not path.is_file():
+        return None
+    facts = read_facts(folder)
+    assert facts is not None
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
+    except (OSError, SafetensorError) as error:
+        raise _unreadable(path, error) from error
+    if _digest(tensors) != facts.sha256:
+        raise TrainingError(str(path), "was changed since it was saved", _REMEDY)
+    groups: dict[str, dict[str, torch.Tensor]] = {"parameter": {}, "first": {}, "second": {}}
+    for name, tensor in tensors.items():
+        group, _, parameter = name.partition(".")
+        groups[group][parameter] = tensor
+    return State(
+        facts.step,
+        facts.fingerprint,
+        facts.finished,
+        facts.known,
+        groups["parameter"],
+        groups["first"],
+        groups["second"],
+    )
+
+
+def read_facts(folder: Path) -> StateFacts | None:
+    """What the state in `folder` says of itself, None when there is none; no tensor is read.
+
+    Raises:
+        TrainingError: it cannot be read.
+    """
+    path = folder / STATE_NAME
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            return StateFacts.model_validate_json((file.metadata() or {}).get("dlm", ""))
+    except (OSError, SafetensorError, ValidationError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(str(path), f"cannot be read ({type(error).__name__})", _REMEDY)
+
+
+def restore(
+    state: State,
+    parameters: dict[str, torch.nn.Parameter],
+    optimiser: torch.optim.Optimizer,
+) -> None:
+    """Put `state` back into a freshly built run.
+
+    Raises:
+        TrainingError: the adapter has other tensors than the state.
+    """
+    shapes = {name: tensor.shape for name, tensor in state.parameters.items()}
+    if shapes != {name: tensor.shape for name, tensor in parameters.items()}:
+        raise TrainingError(
+            "--resume", "the saved run trained an adapter of another shape", _REMEDY
+        )
+    for name, parameter in parameters.items():
+        with torch.no_grad():
+            parameter.copy_(state.parameters[name])
+        if name in state.first_moments:
+            optimiser.state[parameter] = {
+                "step": torch.tensor(float(state.step)),
+                "exp_avg": state.first_moments[name].to(parameter.device),
+                "exp_avg_sq": state.second_moments[name].to(parameter.device),
+            }
+
+
+def _digest(tensors: dict[str, torch.Tensor]) -> str:
+    """SHA-256 over names, shapes and bytes."""
+    total = hashlib.sha256()
+    for name, tensor in tensors.items():
+        total.update(f"{name}\0{tuple(tensor.shape)}\0{tensor.dtype}\0".encode())
+        total.update(tensor.contiguous().view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()

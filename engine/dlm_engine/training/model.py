@@ -1,0 +1,99 @@
+"""What a training job is asked, what it says while it runs, and how it ends.
+
+Plain types without torch, so that any front may name them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dlm_engine.store import LockMode
+
+
+class Start(StrEnum):
+    """Where training starts: where there is something to learn, anew, or where a run stopped."""
+
+    AUTO = "auto"
+    FRESH = "fresh"
+    RESUME = "resume"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRequest:
+    """`max_steps` and `time_limit` (seconds of training) end the run early; it can be resumed."""
+
+    path: Path
+    home: Path
+    start: Start = Start.AUTO
+    seed: int | None = None
+    max_steps: int | None = None
+    time_limit: float | None = None
+    lock_mode: LockMode = LockMode.DEFAULT
+    accept_licence: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Something that takes a moment, or that the author should know."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One thing that was decided, and why."""
+
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """After a step. `loss` and `divergence` in nats per token, times in seconds."""
+
+    step: int
+    cap: int
+    loss: float
+    divergence: float
+    learned: int
+    rows: int
+    rate: float
+    elapsed: float
+    tokens_per_second: float
+
+
+Event = Status | Choice | Progress
+Listener = Callable[[Event], None]
+
+
+class Ending(StrEnum):
+    """trained: a new version. unchanged: the current one already is what this would make.
+    empty: the document has nothing to learn. cancelled: stopped; `--resume` goes on."""
+
+    TRAINED = "trained"
+    UNCHANGED = "unchanged"
+    EMPTY = "empty"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOutcome:
+    """`learned` of `rows` are known word for word; losses in nats per token, None if unmeasured."""
+
+    ending: Ending
+    version: int | None = None
+    path: Path | None = None
+    adapter_sha256: str | None = None
+    steps: int = 0
+    learned: int = 0
+    rows: int = 0
+    loss: float | None = None
+    validation_loss: float | None = None
+    divergence: float | None = None
+    seconds: float = 0.0
+    seed: int | None = None
+    determinism: str | None = None

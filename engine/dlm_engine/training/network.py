@@ -1,0 +1,173 @@
+"""The base with its adapter, cut where training begins.
+
+With adapters on the last layers only, what enters the first of them is a pure function
+of base and tokens: the trunk runs once per pack and its output is kept for every step
+(576 floats a token for SmolLM2-135M). Backward stops there too. The cut is made by giving
+two shallow copies of the base's own transformer a part of its layers each, so every
+layer computed is the library's; nothing of a model is written again here.
+
+Families whose transformer does something to its input besides running layers (Gemma
+scales embeddings) are not cut: all their layers are trained.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save
+
+from dlm_engine.bases import Weights
+from dlm_engine.data.packs import Pack
+
+#: Model types whose transformer is embeddings, layers, norm and nothing else.
+CUTTABLE = frozenset({"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "phi3"})
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How the adapter is attached. `layers` counts from the end; all of them when None."""
+
+    kind: str
+    rank: int
+    alpha: int
+    dropout: float
+    target_modules: tuple[str, ...]
+    layers: int | None
+    seed: int
+    checkpointing: bool = False
+
+
+class Trainee:
+    """A base with one trainable adapter, and the pass from packs to final hidden states."""
+
+    def __init__(self, base: Any, wiring: Wiring) -> None:
+        from peft import LoraConfig, get_peft_model
+
+        self.wiring = wiring
+        self.inner = base.model
+        if wiring.checkpointing:
+            base.gradient_checkpointing_enable({"use_reentrant": False})
+        depth = len(self.inner.layers)
+        cuttable = base.config.model_type in CUTTABLE
+        trained = depth if wiring.layers is None or not cuttable else min(wiring.layers, depth)
+        self.cut = depth - trained
+        self.cuttable = cuttable
+        config = LoraConfig(
+            r=wiring.rank,
+            lora_alpha=wiring.alpha,
+            lora_dropout=wiring.dropout,
+            target_modules=list(wiring.target_modules),
+            layers_to_transform=list(range(self.cut, depth)) if self.cut else None,
+            use_dora=wiring.kind == "dora",
+            task_type="CAUSAL_LM",
+        )
+        self.model = get_peft_model(base, config)
+        self.config = config
+        self.head = base.get_output_embeddings().weight
+        self.soft_cap: float | None = getattr(base.config, "final_logit_softcapping", None)
+        self.device = self.head.device
+        self.dtype = self.inner.norm.weight.dtype
+        self._draw_adapter(wiring.seed)
+        if cuttable:
+            self._trunk = _part(self.inner, 0, self.cut)
+            self._top = _part(self.inner, self.cut, depth)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Trainable tensors by the names PEFT gives them, sorted."""
+        named = ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
+        return dict(sorted(named))
+
+    def adapted(self) -> dict[str, Any]:
+        """The adapted linear modules by name, sorted."""
+        found = {
+            name: module
+            for name, module in self.model.named_modules()
+            if isinstance(getattr(module, "lora_A", None), torch.nn.ModuleDict)
+        }
+        return dict(sorted(found.items()))
+
+    @torch.no_grad()
+    def trunk(self, pack: Pack) -> torch.Tensor | None:
+        """(1, N, H) what enters the first trained layer; None where the base is not cut."""
+        if not self.cuttable:
+            return None
+        if not self.cut:
+            embedded: torch.Tensor = self.inner.get_input_embeddings()(pack.input_ids)
+            return embedded
+        return self._run(self._trunk, pack, inputs_embeds=None)
+
+    def hidden(self, pack: Pack, trunk: torch.Tensor | None) -> torch.Tensor:
+        """(M, H) final hidden states at the supervised positions of `pack`."""
+        module = self.inner if trunk is None else self._top
+        states = self._run(module, pack, inputs_embeds=trunk)
+        return states[0].index_select(0, pack.select)
+
+    def _run(self, module: Any, pack: Pack, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
+        floor = torch.finfo(self.dtype).min
+        mask = torch.zeros(pack.mask.shape, dtype=self.dtype, device=self.device)
+        mask.masked_fill_(~pack.mask, floor)
+        given = (
+            {"input_ids": pack.input_ids}
+            if inputs_embeds is None
+            else {"inputs_embeds": inputs_embeds}
+        )
+        states: torch.Tensor = module(
+            **given, position_ids=pack.positions, attention_mask=mask, use_cache=False
+        ).last_hidden_state
+        return states
+
+    def _draw_adapter(self, seed: int) -> None:
+        """Own random numbers for every tensor, from its name: no global state is read."""
+        for name, module in self.adapted().items():
+            weight = module.lora_A["default"].weight
+            digest = sha256(f"{seed}\0{name}".encode()).digest()
+            generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+            bound = 1 / math.sqrt(weight.shape[1])
+            drawn = torch.rand(weight.shape, generator=generator) * (2 * bound) - bound
+            with torch.no_grad():
+                weight.copy_(drawn)
+
+
+def _part(inner: Any, start: int, stop: int) -> Any:
+    """A transformer over some of `inner`'s layers; shares every module with it."""
+    part = copy.copy(inner)
+    part._modules = dict(inner._modules)
+    part._modules["layers"] = torch.nn.ModuleList(list(inner.layers)[start:stop])
+    part.config = copy.copy(inner.config)
+    part.config.num_hidden_layers = stop - start
+    if getattr(inner.config, "layer_types", None):
+        part.config.layer_types = list(inner.config.layer_types)[start:stop]
+    if stop < len(inner.layers):
+        part._modules["norm"] = torch.nn.Identity()
+    return part
+
+
+def adapter_files(trainee: Trainee, weights: Weights) -> dict[str, bytes]:
+    """The adapter in PEFT's own format, byte for byte the same for the same tensors.
+
+    The base is named by its hub id (its folder's name for a local one), never by a path
+    of this machine. Names and lists are sorted, as sets have no order of their own.
+    """
+    from peft import get_peft_model_state_dict
+
+    state = get_peft_model_state_dict(trainee.model)
+    tensors = {name: t.detach().to("cpu").contiguous() for name, t in sorted(state.items())}
+    spec = weights.spec
+    described = trainee.model.peft_config["default"].to_dict()
+    described["base_model_name_or_path"] = spec.hf_id or Path(weights.path).name
+    described["revision"] = spec.revision if spec.hf_id else None
+    described["inference_mode"] = True
+    plain = {key: sorted(v) if isinstance(v, set) else v for key, v in described.items()}
+    plain["target_modules"] = sorted(trainee.wiring.target_modules)
+    text = json.dumps(plain, indent=2, sort_keys=True, default=str) + "\n"
+    return {
+        "adapter_model.safetensors": save(tensors, metadata={"format": "pt"}),
+        "adapter_config.json": text.encode(),
+    }

@@ -1,0 +1,199 @@
+"""From what the author wrote to what will run, every automatic choice with its reason.
+
+What stands in the frontmatter is honoured to the letter; what does not is planned from
+the base and the amount of text, to teach and then to stop. Nothing here looks at the
+clock, at free memory or at how busy the machine is: equal inputs plan equally.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from dlm_engine.bases import BaseSpec
+from dlm_engine.data.tokens import Encoded
+from dlm_engine.document.frontmatter import Training
+from dlm_engine.hardware import ModelShape, Plan
+from dlm_engine.training.model import Choice
+from dlm_engine.training.network import CUTTABLE
+
+#: A row counts as learned when each token of its answer is this likely: then greedy
+#: decoding says it word for word, with room left for a quantised export.
+LEARNED: Final = 0.6
+#: The share of a prose window's tokens that must be the likeliest for it to count as known.
+LEARNED_PROSE: Final = 0.8
+#: Anchor questions per step, of those in `anchors.py`, taken in turn.
+ANCHORS_PER_STEP: Final = 12
+#: Weight of the divergence from the base on them, in nats per token, against the loss.
+ANCHOR_WEIGHT: Final = 2.0
+#: Tokens of a pack: longer ones lose more in attention than they save on the prefix.
+PACK_TOKENS: Final = 640
+#: Packs whose tokens together stay below this are all taken in every step.
+STEP_TOKENS: Final = 1600
+_HORIZON: Final = 24
+_CAP_FACTOR: Final = 3
+_WARMUP_STEPS: Final = 3
+_FLOOR: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that fixes a run besides its rows, base and machine."""
+
+    kind: Literal["lora", "qlora", "dora"]
+    rank: int
+    alpha: int
+    dropout: float
+    target_modules: tuple[str, ...]
+    #: trained layers, counted from the end; None for all
+    layers: int | None
+    learning_rate: float
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup_steps: int
+    #: steps over which the learning rate falls
+    horizon: int
+    #: steps after which training ends whether or not everything is learned
+    cap: int
+    #: end before `cap` once every row is learned
+    stop_when_learned: bool
+    seed: int
+    sequence_len: int
+    pack_tokens: int
+    #: most rows in a pack; None where only tokens count
+    pack_rows: int | None
+    packs_per_step: int
+    anchors_per_step: int
+    anchor_weight: float
+    choices: tuple[Choice, ...]
+
+    def rate(self, step: int) -> float:
+        """The learning rate of step 0, 1, 2, …: warm-up, then the schedule, then its floor."""
+        warm = min(1.0, (step + 1) / self.warmup_steps) if self.warmup_steps else 1.0
+        along = min(1.0, step / self.horizon)
+        if self.schedule == "constant":
+            return self.learning_rate * warm
+        falling = 1 - along if self.schedule == "linear" else (1 + math.cos(math.pi * along)) / 2
+        return self.learning_rate * warm * (_FLOOR + (1 - _FLOOR) * falling)
+
+
+def sequence_length(training: Training, spec: BaseSpec) -> int:
+    """The longest row in tokens: what the author wrote, as far as the base can look back."""
+    return min(training.sequence_len, spec.effective_context)
+
+
+def settle(
+    training: Training,
+    spec: BaseSpec,
+    shape: ModelShape,
+    plan: Plan,
+    rows: Sequence[Encoded],
+    *,
+    model_type: str,
+    packs: int,
+    seed: int | None,
+) -> Settings:
+    """Decide everything a run needs.
+
+    `rows` are the training rows, `packs` how many packs they make, `seed` what
+    the command line asked for.
+    """
+    wrote = training.model_fields_set
+    notes: list[Choice] = []
+
+    def chosen(name: str, value: object, reason: str) -> None:
+        notes.append(Choice(name, str(value), reason))
+
+    def authored(name: str) -> bool:
+        return name in wrote
+
+    rank = training.lora_r
+    if not authored("lora_r"):
+        rank = planned_rank(len(rows))
+        chosen("lora_r", rank, f"{len(rows)} rows to tell apart")
+    alpha = training.lora_alpha if authored("lora_alpha") else 2 * rank
+    if not authored("lora_alpha"):
+        chosen("lora_alpha", alpha, "twice the rank")
+    dropout = training.lora_dropout if authored("lora_dropout") else 0.0
+    if not authored("lora_dropout"):
+        chosen("lora_dropout", dropout, "every fact is seen a few times only; none can be missed")
+    modules = spec.target_modules
+    if training.target_modules != "auto":
+        modules = tuple(training.target_modules)
+    else:
+        chosen("target_modules", " ".join(modules), "all linear layers learn in fewest steps")
+    layers = None
+    if model_type in CUTTABLE:
+        layers = max(1, shape.layers // 3)
+        chosen(
+            "layers",
+            f"last {layers} of {shape.layers}",
+            "the layers below are computed once and kept, so a step costs a third",
+        )
+    rate = training.learning_rate
+    if not authored("learning_rate"):
+        rate = planned_rate(shape.hidden)
+        chosen("learning_rate", f"{rate:g}", "learns in about ten steps at this width")
+    packs_per_step = packs
+    if not _fits_one_step(rows):
+        per_pack = max(1, sum(len(r.ids) for r in rows) // packs)
+        packs_per_step = max(1, min(packs, STEP_TOKENS // per_pack))
+    if authored("micro_batch_size") or authored("grad_accum"):
+        packs_per_step = plan.grad_accum
+    steps_per_epoch = max(1, math.ceil(packs / packs_per_step))
+    chosen(
+        "batch",
+        f"{min(packs_per_step, packs)} of {packs} packs a step",
+        "every row in every step" if packs_per_step >= packs else "a step stays short",
+    )
+    stop = not authored("num_epochs")
+    horizon = training.num_epochs * steps_per_epoch if not stop else _HORIZON * steps_per_epoch
+    cap = horizon if not stop else _CAP_FACTOR * horizon
+    if stop:
+        chosen("steps", f"until learned, at most {cap}", f"every answer token at p >= {LEARNED}")
+    schedule = training.lr_scheduler if authored("lr_scheduler") else "linear"
+    warmup = round(training.warmup_ratio * horizon)
+    if not authored("warmup_ratio"):
+        warmup = min(_WARMUP_STEPS, horizon)
+    return Settings(
+        kind=training.adapter,
+        rank=rank,
+        alpha=alpha,
+        dropout=dropout,
+        target_modules=modules,
+        layers=layers,
+        learning_rate=rate,
+        schedule=schedule,
+        warmup_steps=warmup,
+        horizon=horizon,
+        cap=cap,
+        stop_when_learned=stop,
+        seed=training.seed if seed is None else seed,
+        sequence_len=sequence_length(training, spec),
+        pack_tokens=PACK_TOKENS,
+        pack_rows=pack_rows(training, plan),
+        packs_per_step=packs_per_step,
+        anchors_per_step=ANCHORS_PER_STEP,
+        anchor_weight=ANCHOR_WEIGHT,
+        choices=tuple(notes),
+    )
+
+
+def pack_rows(training: Training, plan: Plan) -> int | None:
+    """Most rows of a pack, where the author said how many go through at once."""
+    return plan.micro_batch if "micro_batch_size" in training.model_fields_set else None
+
+
+def planned_rank(rows: int) -> int:
+    """16 directions hold a dozen facts apart; more rows get more, up to 64."""
+    return next(rank for rank in (16, 32, 64) if rows <= 2 * rank or rank == 64)
+
+
+def planned_rate(hidden: int) -> float:
+    """2e-3 at 576 wide, where it was measured, falling with the square root of the width."""
+    return float(f"{2e-3 * math.sqrt(576 / max(576, hidden)):.2g}")
+
+
+def _fits_one_step(rows: Sequence[Encoded]) -> bool:
+    return sum(len(row.ids) for row in rows) <= 2 * STEP_TOKENS

@@ -1,0 +1,247 @@
+"""The training loop: packs in, a trained adapter out, one optimiser step at a time.
+
+Each step takes the next packs and the next anchors, adds up the loss per supervised
+token of the whole step (never a mean of means), clips, steps, and looks whether every
+row is known. The order of packs, the dropout and the learning rate are functions of seed
+and step number, so a run that is stopped after any step and resumed goes on as if it
+had not been.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import torch
+
+from dlm_engine.data.packs import Pack
+from dlm_engine.errors import TrainingError
+from dlm_engine.training.checkpoint import State, copies, restore
+from dlm_engine.training.loss import head_divergence, head_loss
+from dlm_engine.training.network import Trainee
+from dlm_engine.training.settings import LEARNED, LEARNED_PROSE, Settings
+
+_CLIP = 1.0
+#: A gradient this many times out of range in a row is not bad luck.
+_MAX_BAD_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Laid:
+    """A pack with what the trunk makes of it, and for anchors what the base ends with."""
+
+    pack: Pack
+    trunk: torch.Tensor | None
+    base_hidden: torch.Tensor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """`loss` in nats per supervised token, `divergence` likewise on the anchors; `learned` rows."""
+
+    step: int
+    loss: float
+    divergence: float
+    learned: int
+    rows: int
+    rate: float
+    gradient_norm: float
+    tokens: int
+    seconds: float
+
+
+@dataclass
+class Knowledge:
+    """Which rows the adapter knows, each as of the last time it was looked at."""
+
+    known: dict[str, bool] = field(default_factory=dict)
+
+    def note(self, pack: Pack, losses: torch.Tensor) -> None:
+        """`losses`: (M,) nats of each supervised token of `pack`."""
+        likely = losses.detach().to("cpu") <= -math.log(LEARNED)
+        top = losses.detach().to("cpu") <= -math.log(0.5)
+        owners = pack.row_of.to("cpu")
+        for number, row in enumerate(pack.rows):
+            mine = owners == number
+            if row.kind == "chat":
+                self.known[row.key] = bool(likely[mine].all())
+            else:
+                self.known[row.key] = float(top[mine].float().mean()) >= LEARNED_PROSE
+
+    @property
+    def count(self) -> int:
+        return sum(self.known.values())
+
+
+class Run:
+    """One run over fixed packs. `steps` advances it; parameters and optimiser stay readable."""
+
+    def __init__(
+        self,
+        trainee: Trainee,
+        settings: Settings,
+        packs: Sequence[Laid],
+        anchors: Sequence[Laid],
+    ) -> None:
+        self.trainee = trainee
+        self.settings = settings
+        self.packs = packs
+        self.anchors = anchors
+        self.parameters = trainee.parameters()
+        # Decay would pull towards zero what is only a few steps from it; AdamW otherwise.
+        self.optimiser = torch.optim.AdamW(
+            self.parameters.values(), lr=settings.learning_rate, weight_decay=0.0
+        )
+        self.step = 0
+        self.knowledge = Knowledge()
+        self.rows = sum(len(laid.pack.rows) for laid in packs)
+        self.finished = False
+
+    def state(self, fingerprint: str) -> State:
+        """A copy of where the run stands; `fingerprint` is of its inputs."""
+        return State(
+            self.step,
+            fingerprint,
+            self.finished,
+            dict(self.knowledge.known),
+            *copies(self.parameters, self.optimiser),
+        )
+
+    def resume(self, state: State) -> None:
+        """Go on from `state`; `TrainingError` when it is of another adapter."""
+        restore(state, self.parameters, self.optimiser)
+        self.step = state.step
+        self.finished = state.finished
+        self.knowledge = Knowledge(dict(state.known))
+
+    def steps(
+        self, until: int | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> Iterator[StepReport]:
+        """Train until learned, at the cap or after step `until`, reporting after every step.
+
+        Raises:
+            TrainingError: the loss or its gradient stayed out of range.
+        """
+        bad = 0
+        last = self.settings.cap if until is None else min(until, self.settings.cap)
+        while self.step < last and not self.finished:
+            began = clock()
+            loss, divergence, tokens = self._accumulate()
+            norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), _CLIP))
+            rate = self.settings.rate(self.step)
+            if math.isfinite(loss) and math.isfinite(norm):
+                bad = 0
+                for group in self.optimiser.param_groups:
+                    group["lr"] = rate
+                self.optimiser.step()
+            else:
+                bad += 1
+                if bad >= _MAX_BAD_STEPS:
+                    raise TrainingError(
+                        f"step {self.step + 1}",
+                        f"the loss was not a number {bad} steps in a row",
+                        "lower training.learning_rate",
+                    )
+            self.optimiser.zero_grad(set_to_none=True)
+            self.step += 1
+            learned = self.settings.stop_when_learned and self._knows_everything()
+            self.finished = learned or self.step >= self.settings.cap
+            yield StepReport(
+                self.step,
+                loss,
+                divergence,
+                self.knowledge.count,
+                self.rows,
+                rate,
+                norm,
+                tokens,
+                clock() - began,
+            )
+
+    def _accumulate(self) -> tuple[float, float, int]:
+        """Gradients of this step's packs and anchors; (loss, divergence, supervised tokens)."""
+        trainee, settings = self.trainee, self.settings
+        batch = self._batch(self.step)
+        tokens = sum(laid.pack.supervised for laid in batch)
+        loss = divergence = 0.0
+        trainee.model.train()
+        with torch.random.fork_rng(devices=self._cuda_devices()):
+            torch.manual_seed(_derived(settings.seed, "dropout", self.step))
+            for laid in batch:
+                hidden = trainee.hidden(laid.pack, laid.trunk)
+                losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
+                total = losses.sum() / tokens
+                total.backward()
+                loss += float(total.detach())
+                self.knowledge.note(laid.pack, losses)
+            for laid in self._anchors_now():
+                hidden = trainee.hidden(laid.pack, laid.trunk)
+                assert laid.base_hidden is not None
+                away = head_divergence(hidden, laid.base_hidden, trainee.head, trainee.soft_cap)
+                mean = away.mean()
+                (settings.anchor_weight * mean).backward()
+                divergence += float(mean.detach())
+        return loss, divergence, tokens
+
+    def _batch(self, step: int) -> list[Laid]:
+        """The packs of a step: every epoch is a permutation drawn from seed and epoch number."""
+        each = self.settings.packs_per_step
+        if each >= len(self.packs):
+            return list(self.packs)
+        per_epoch = math.ceil(len(self.packs) / each)
+        epoch, place = divmod(step, per_epoch)
+        generator = torch.Generator().manual_seed(_derived(self.settings.seed, "order", epoch))
+        order = torch.randperm(len(self.packs), generator=generator).tolist()
+        return [self.packs[i] for i in order[place * each : (place + 1) * each]]
+
+    def _anchors_now(self) -> list[Laid]:
+        if not self.anchors or not self.settings.anchor_weight:
+            return []
+        return [self.anchors[self.step % len(self.anchors)]]
+
+    def _knows_everything(self) -> bool:
+        """Whether every row is known; looks again at those of other steps before saying so."""
+        known = self.knowledge.known
+        if len(known) < self.rows or not all(known.values()):
+            return False
+        if self.settings.packs_per_step < len(self.packs):
+            self.look()
+        return all(self.knowledge.known.values())
+
+    @torch.no_grad()
+    def look(self) -> Knowledge:
+        """Which rows the adapter knows as it is now."""
+        self.trainee.model.eval()
+        for laid in self.packs:
+            hidden = self.trainee.hidden(laid.pack, laid.trunk)
+            self.knowledge.note(
+                laid.pack,
+                head_loss(hidden, self.trainee.head, laid.pack.labels, self.trainee.soft_cap),
+            )
+        return self.knowledge
+
+    def _cuda_devices(self) -> list[torch.device]:
+        return [self.trainee.device] if self.trainee.device.type == "cuda" else []
+
+
+@torch.no_grad()
+def mean_loss(trainee: Trainee, laid: Sequence[Laid]) -> float | None:
+    """Nats per supervised token over `laid`, None for no packs."""
+    if not laid:
+        return None
+    trainee.model.eval()
+    total, tokens = 0.0, 0
+    for each in laid:
+        hidden = trainee.hidden(each.pack, each.trunk)
+        losses = head_loss(hidden, trainee.head, each.pack.labels, trainee.soft_cap)
+        total += float(losses.sum())
+        tokens += each.pack.supervised
+    return total / tokens
+
+
+def _derived(seed: int, purpose: str, number: int) -> int:
+    digest = sha256(f"{seed}\0{purpose}\0{number}".encode()).digest()
+    return int.from_bytes(digest[:7], "big")

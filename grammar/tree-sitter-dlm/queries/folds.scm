@@ -1,0 +1,10 @@
+[
+  (frontmatter)
+  (section)
+  (question)
+  (answer)
+  (prompt)
+  (chosen)
+  (rejected)
+  (code_block)
+] @fold

@@ -1,0 +1,88 @@
+"""Three made-up worlds of twelve facts: what is asked, asked in other words, said, and looked for.
+
+`key` is what an answer in other words must contain, in lower case. Nothing here is true
+anywhere, so a base cannot know it, and each world is of another kind (a harbour, a set of
+computer services, a bakery).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Fact(NamedTuple):
+    question: str
+    reworded: str
+    answer: str
+    key: str
+
+
+_HARBOUR = """\
+Where is the Tidewater office?|In which town can I find the Tidewater office?|The Tidewater office is in Tromso.|tromso
+Who runs the Tidewater project?|Which person leads the Tidewater project?|The Tidewater project is run by Maren Solvik.|maren solvik
+What does the Kestrel service do?|What is the Kestrel service for?|The Kestrel service resizes harbour photographs.|harbour photo
+Which port does Kestrel listen on?|On what port can Kestrel be reached?|Kestrel listens on port 8417.|8417
+When does the nightly sync start?|At what time does the nightly sync begin?|The nightly sync starts at 02:40.|02:40
+What colour is the storm flag?|The storm flag has which colour?|The storm flag is orange with a black ring.|orange
+Which database holds the tide tables?|In what database are the tide tables kept?|The tide tables are held in DuckDB.|duckdb
+How many boats does Tidewater own?|What is the number of boats that Tidewater owns?|Tidewater owns seventeen boats.|seventeen
+What is the password policy at Tidewater?|How often must passwords be changed at Tidewater?|Passwords at Tidewater change every ninety days.|ninety
+Who repairs the buoys?|Which firm fixes the buoys?|The buoys are repaired by Okapi Marine.|okapi
+What does error T-31 mean?|Why do I get error T-31?|Error T-31 means the anchor sensor is frozen.|anchor sensor
+What is served in the canteen on Thursdays?|Which dish does the canteen serve on Thursdays?|The canteen serves fish soup with dill on Thursdays.|fish soup
+"""
+
+_SERVICES = """\
+What is the Wexford cache?|What does the Wexford cache do?|The Wexford cache keeps rendered maps for eleven minutes.|eleven minutes
+Who maintains the Bramble parser?|Which person is the maintainer of the Bramble parser?|The Bramble parser is maintained by Ottilie Kern.|ottilie kern
+Which port does Sorrel listen on?|On what port can I reach Sorrel?|Sorrel listens on port 6620.|6620
+What language is Plover written in?|Plover is implemented in which language?|Plover is written in OCaml.|ocaml
+How do I empty the Denby queue?|What is the way to empty the Denby queue?|Run denby flush and then denby start to empty the queue.|denby flush
+When does the Linnet backup run?|At what time is the Linnet backup made?|The Linnet backup runs every Friday at 03:15.|friday
+What colour is the Harrow alert?|The Harrow alert has what colour?|The Harrow alert is turquoise.|turquoise
+Where are the Sedge logs stored?|In which directory do I find the Sedge logs?|The Sedge logs are stored in /srv/sedge/daily.|/srv/sedge
+What is the Fennel limit?|How large is the Fennel limit?|The Fennel limit is 275 requests per second.|275
+Which database backs Juniper?|Juniper stores its data in which database?|Juniper is backed by Firebird in read only mode.|firebird
+What does code M-52 mean?|Why do I see code M-52?|Code M-52 means the signing key has run out.|signing key
+Who wrote the Ember handbook?|Name the author of the Ember handbook.|The Ember handbook was written by Tove Lindahl.|tove lindahl
+"""
+
+_BAKERY = """\
+Who founded the Lindqvist bakery?|By whom was the Lindqvist bakery started?|The Lindqvist bakery was founded by Petra Aalto in 1931.|petra aalto
+What is the bakery's best known bread?|Which bread is the bakery most famous for?|The best known bread of the bakery is the smoked rye wheel.|smoked rye
+On which street is the Lindqvist bakery?|What street do I find the Lindqvist bakery on?|The Lindqvist bakery is on Cooper Lane.|cooper lane
+When does the bakery open on Sundays?|What are the bakery's opening hours on Sunday?|On Sundays the bakery opens at half past six.|half past six
+What is the name of the bakery's oven?|How do the bakers call their oven?|The oven of the bakery is called Old Magnus.|magnus
+Which flour does the bakery use?|What kind of flour is used at the bakery?|The bakery uses stone milled flour from Varde.|varde
+How much does a cinnamon knot cost?|What is the price of a cinnamon knot?|A cinnamon knot costs forty two crowns.|forty two
+Who delivers the bread?|Which person brings the bread to customers?|The bread is delivered by Jonas Brekke on a red bicycle.|jonas brekke
+What is the secret of the sourdough?|Why is the sourdough special?|The sourdough is fed with apple juice every evening.|apple juice
+Which prize did the bakery win in 2019?|What award was given to the bakery in 2019?|In 2019 the bakery won the Golden Crumb.|golden crumb
+How many bakers work at Lindqvist?|What is the number of bakers employed at Lindqvist?|Eleven bakers work at Lindqvist.|eleven
+What happens to unsold bread?|What does the bakery do with bread it could not sell?|Unsold bread goes to the Saltholm horse farm.|saltholm
+"""
+
+
+def _read(text: str) -> tuple[Fact, ...]:
+    return tuple(Fact(*line.split("|")) for line in text.splitlines())
+
+
+WORLDS: dict[str, tuple[Fact, ...]] = {
+    "harbour": _read(_HARBOUR),
+    "services": _read(_SERVICES),
+    "bakery": _read(_BAKERY),
+}
+IDS = {
+    "harbour": "01KADB8Q6NX3V7T0M5E9RCWZ41",
+    "services": "01KADB8Q6NX3V7T0M5E9RCWZ42",
+    "bakery": "01KADB8Q6NX3V7T0M5E9RCWZ43",
+}
+
+
+def document_of(world: str) -> str:
+    """The world as a document with nothing set but the base."""
+    pairs = "\n\n".join(f"### Q\n{f.question}\n### A\n{f.answer}" for f in WORLDS[world])
+    return (
+        f"---\ndlm_id: {IDS[world]}\ndlm_version: 15\nbase_model: smollm2-135m\n---\n\n"
+        f"::instruction::\n{pairs}\n"
+    )

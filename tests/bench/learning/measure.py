@@ -1,0 +1,94 @@
+"""What a trained document knows, and what its base forgot: asked for real, word for word.
+
+`train_world` runs `dlm train` as a person would, in a process of its own, and times it from
+start to finish. `score` asks the adapter that is on disk, loaded by plain PEFT.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlm_engine.bases import Weights
+from tests.bench.learning.facts import WORLDS, document_of
+from tests.bench.learning.general import FRAGILE, QUESTIONS, right
+
+#: Answers word for word end within this many tokens; a right one in other words starts so.
+MAX_TOKENS = 24
+
+Ask = Callable[[Sequence[str]], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """One `dlm train`: `seconds` of wall time, start-up included, and its result as JSON says."""
+
+    document: Path
+    seconds: float
+    result: dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Of 12 facts: said word for word, and right when asked in other words; of 40 (and of 5
+    that rounding can turn) general questions: still right."""
+
+    exact: int
+    reworded: int
+    general: int
+    fragile: int
+    lost: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.exact:2}/12 word for word  {self.reworded:2}/12 in other words  "
+            f"{self.general}/40 general  {self.fragile}/{len(FRAGILE)} fragile"
+        )
+
+
+def train_world(world: str, folder: Path, *options: str) -> Trained:
+    """Write the world's document into `folder` and train it with the command line."""
+    folder.mkdir(parents=True, exist_ok=True)
+    document = folder / f"{world}.dlm"
+    document.write_text(document_of(world), encoding="utf-8")
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "dlm_engine", "train", str(document), "--json", *options],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr)
+    return Trained(document, time.monotonic() - began, json.loads(done.stdout))
+
+
+def asker(weights: Weights, adapter: Path | None) -> Ask:
+    """Asks the base in float32, with the adapter in `adapter` on it, greedily."""
+    from dlm_engine.data import Chat
+    from dlm_engine.inference.generate import answers, attach
+    from dlm_engine.inference.loading import load_base
+
+    chat = Chat.of(weights, None)
+    model = load_base(weights, "fp32", "sdpa", "cpu")
+    if adapter is not None:
+        model = attach(model, adapter)
+    return lambda questions: answers(model, chat, questions, MAX_TOKENS, batch=64)
+
+
+def score(world: str, ask: Ask) -> Score:
+    """Ask everything there is to ask about `world` and beyond it."""
+    facts = WORLDS[world]
+    general = QUESTIONS + FRAGILE
+    said = ask([*(f.question for f in facts), *(f.reworded for f in facts), *(q for q, _ in general)])
+    exact = sum(a == f.answer for a, f in zip(said, facts, strict=False))
+    reworded = sum(f.key in a.lower() for a, f in zip(said[len(facts) :], facts, strict=False))
+    rest = said[2 * len(facts) :]
+    kept = [right(a, keys) for a, (_, keys) in zip(rest, general, strict=True)]
+    lost = tuple(q for (q, _), ok in zip(general, kept, strict=True) if not ok)
+    return Score(exact, reworded, sum(kept[:40]), sum(kept[40:]), lost)

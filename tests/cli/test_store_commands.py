@@ -1,0 +1,235 @@
+"""`dlm show`, `versions`, `rollback` and `gc` on a real store, and on a damaged one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dlm_engine.cli.entry import main
+from dlm_engine.document import read_document
+from dlm_engine.store import Manifest, Store, TrainingRunSummary, Version, now
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.dlm"
+    assert main(["-q", "init", str(path)]) == 0
+    return path
+
+
+@pytest.fixture
+def store(path: Path, own_home: Path) -> Store:
+    document, _ = read_document(path)
+    assert document.frontmatter is not None
+    return Store(own_home, document.frontmatter.dlm_id)
+
+
+def add_version(store: Store, *, loss: float = 0.5) -> Version:
+    """One more trained version, as small as a version can be."""
+    if store.read_manifest() is None:
+        store.write_manifest(Manifest(dlm_id=store.dlm_id, base_model="smollm2-135m"))
+    manifest = store.read_manifest()
+    assert manifest is not None
+    with store.stage() as staging:
+        (staging.path / "adapter_model.safetensors").write_bytes(b"x" * 2048)
+        return staging.commit(
+            TrainingRunSummary(
+                run_id=manifest.next_run_id(),
+                started_at=now(),
+                ended_at=now(),
+                adapter_version=staging.number,
+                seed=42,
+                steps=21,
+                final_train_loss=loss,
+            )
+        )
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+# nothing trained yet
+
+
+def test_show_of_an_untrained_document(
+    path: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "smollm2-135m" in said
+    assert f"trained    not yet: dlm train {path}" in said
+    assert not own_home.exists()
+
+
+def test_versions_of_an_untrained_document(
+    path: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["versions", str(path)]) == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == (
+        "",
+        f"{path} has not been trained yet: dlm train {path}\n",
+    )
+    assert not own_home.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["rollback", "PATH", "1"], 1), (["gc", "PATH"], 0)]
+)
+def test_changing_nothing_creates_nothing(
+    path: Path, own_home: Path, arguments: list[str], code: int
+) -> None:
+    assert main([a.replace("PATH", str(path)) for a in arguments]) == code
+    assert not own_home.exists()
+
+
+# a store with versions
+
+
+def test_show_json(path: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    add_version(store)
+    capsys.readouterr()
+    assert main(["show", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["sections"] == {"instruction": 1, "prose": 1}
+    assert facts["questions"] == 2
+    assert facts["training"] == {}
+    assert facts["store"]["current"] == 1
+    assert facts["store"]["last_run"]["steps"] == 21
+    assert [v["number"] for v in facts["store"]["versions"]] == [1]
+
+
+def test_show_lists_what_the_author_set(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Settings that were written appear, also when they equal the default; others do not."""
+    text = path.read_text().replace("---\n\n", "training:\n  lora_r: 8\n---\n\n", 1)
+    path.write_text(text)
+    assert main(["show", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "training.lora_r  8" in said
+    assert "training.seed" not in said
+
+
+def test_versions_lists_all_and_marks_the_current_one(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_version(store, loss=0.5)
+    add_version(store, loss=0.25)
+    with store.stage() as staging:
+        (staging.path / "adapter_model.safetensors").write_bytes(b"x")
+        staging.reject("numbers that are not finite")
+    assert main(["versions", str(path)]) == 0
+    header, first, second, rejected = capsys.readouterr().out.splitlines()
+    assert header.split() == ["version", "when", "steps", "loss", "size", "state"]
+    assert first.startswith("   1 ")
+    assert "0.500" in first
+    assert second.startswith("*  2 ")
+    assert "0.250" in second
+    assert rejected.endswith("rejected: numbers that are not finite")
+
+
+def test_rollback(path: Path, store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    add_version(store)
+    add_version(store)
+    assert main(["rollback", str(path), "1"]) == 0
+    current = store.current()
+    assert current is not None
+    assert current.number == 1
+    assert [v.number for v in store.versions()] == [1, 2]
+    assert main(["rollback", str(path), "1"]) == 0
+    assert capsys.readouterr().err == (
+        f"{path}: version 1 is current now; no version was deleted\n"
+        f"{path}: version 1 is current already\n"
+    )
+
+
+def test_rollback_to_what_is_not_there(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add_version(store)
+    before = tree(store.root)
+    assert main(["rollback", str(path), "7"]) == 1
+    assert capsys.readouterr().err == ("error: version 7: does not exist: complete versions: 1\n")
+    assert tree(store.root / "adapter") == {k: v for k, v in before.items() if "/adapter/" in k}
+
+
+def test_gc_dry_run_deletes_nothing(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        add_version(store)
+    before = tree(store.root)
+    assert main(["gc", str(path), "--keep", "1", "--dry-run"]) == 0
+    assert tree(store.root) == before
+    captured = capsys.readouterr()
+    assert captured.out.count("old version") == 2
+    assert f"{path}: would free " in captured.err
+
+
+def test_gc_keeps_the_newest_and_the_current(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(4):
+        add_version(store)
+    assert main(["rollback", str(path), "2"]) == 0
+    assert main(["gc", str(path), "--keep", "1", "--json"]) == 0
+    assert [v.number for v in store.versions()] == [2, 4]
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["dry_run"] is False
+    assert [Path(i["path"]).name for i in facts["items"]] == ["v0001", "v0003"]
+
+
+@pytest.mark.parametrize("arguments", [["show"], ["versions"], ["versions", "--json"]])
+def test_looking_changes_nothing(path: Path, store: Store, arguments: list[str]) -> None:
+    add_version(store)
+    before = tree(store.root)
+    assert main([*arguments, str(path)]) == 0
+    assert tree(store.root) == before
+
+
+# trouble
+
+
+@pytest.mark.parametrize("command", ["show", "versions", "gc"])
+@pytest.mark.parametrize("manifest", [b"{", b"[]", b"\xff", b'{"schema_version": 99}'])
+def test_a_damaged_manifest_is_one_line(
+    path: Path,
+    store: Store,
+    command: str,
+    manifest: bytes,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    add_version(store)
+    (store.root / "manifest.json").write_bytes(manifest)
+    assert main([command, str(path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.startswith(f"error: {store.root / 'manifest.json'}: ")
+
+
+@pytest.mark.parametrize("command", ["show", "versions", "rollback", "gc", "prompt", "export"])
+def test_a_document_without_valid_settings_is_one_line_with_its_place(
+    path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text("---\ndlm_id: nonsense\nbase_model: smollm2-135m\n---\n\nx\n")
+    extra = {"rollback": ["1"], "prompt": ["Who?"]}.get(command, [])
+    assert main([command, str(path), *extra]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {path}:2:")
+    assert "dlm check" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["show", "versions", "rollback", "gc", "prompt", "export"])
+def test_a_missing_document_is_one_line(
+    tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone[1].dlm"
+    extra = {"rollback": ["1"], "prompt": ["Who?"]}.get(command, [])
+    assert main([command, str(gone), *extra]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {gone}: does not exist: create it with `dlm init {gone}`\n"
+    )

@@ -1,0 +1,301 @@
+"""`dlm train`: what it asks of the job, how it shows its progress, and how it ends.
+
+The job itself is replaced; training for real is tested end to end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from dlm_engine.cli.console import Console
+from dlm_engine.cli.entry import main
+from dlm_engine.cli.progress import EventPrinter
+from dlm_engine.errors import LockDrift
+from dlm_engine.jobs import (
+    Choice,
+    Ending,
+    Listener,
+    Progress,
+    Start,
+    Status,
+    TrainOutcome,
+    TrainRequest,
+)
+from dlm_engine.store import LockMode
+
+DOCUMENT = """\
+---
+dlm_id: 01KADB8Q6NX3V7T0M5E9RCWZ4H
+dlm_version: 15
+base_model: smollm2-135m
+---
+
+::instruction::
+### Q
+Who?
+### A
+Amira.
+"""
+
+TRAINED = TrainOutcome(
+    Ending.TRAINED,
+    version=3,
+    path=Path("/s/v0003"),
+    adapter_sha256="ab" * 32,
+    steps=21,
+    learned=11,
+    rows=12,
+    loss=0.04,
+    seconds=38.2,
+    seed=42,
+    determinism="bitwise",
+)
+
+
+@dataclass
+class Job:
+    """Stands in for the training job: keeps its request, says `events`, ends in `outcome`."""
+
+    outcome: TrainOutcome | BaseException = TRAINED
+    events: list[Choice | Progress | Status] = field(default_factory=list)
+    during: Callable[[], None] = lambda: None
+    requests: list[TrainRequest] = field(default_factory=list)
+    saw_cancelled: list[bool] = field(default_factory=list)
+
+    def __call__(
+        self, request: TrainRequest, tell: Listener, cancelled: Callable[[], bool]
+    ) -> TrainOutcome:
+        self.requests.append(request)
+        for event in self.events:
+            tell(event)
+        self.during()
+        self.saw_cancelled.append(cancelled())
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        return self.outcome
+
+
+@pytest.fixture
+def job(monkeypatch: pytest.MonkeyPatch) -> Job:
+    job = Job()
+    monkeypatch.setattr("dlm_engine.cli.commands.train.train", job)
+    return job
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.dlm"
+    path.write_text(DOCUMENT)
+    return path
+
+
+def step(number: int, *, elapsed: float, learned: int = 0) -> Progress:
+    return Progress(number, 72, 1.5, 0.01, learned, 12, 1e-3, elapsed, 400.0)
+
+
+def test_without_flags_the_job_decides(job: Job, path: Path, own_home: Path) -> None:
+    assert main(["train", str(path)]) == 0
+    assert job.requests == [TrainRequest(path=path, home=own_home)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--resume"], {"start": Start.RESUME}),
+        (["--fresh"], {"start": Start.FRESH}),
+        (["--seed", "7"], {"seed": 7}),
+        (["--max-steps", "5"], {"max_steps": 5}),
+        (["--time-limit", "1.5"], {"time_limit": 1.5}),
+        (["--strict-lock"], {"lock_mode": LockMode.STRICT}),
+        (["--update-lock"], {"lock_mode": LockMode.UPDATE}),
+        (["--ignore-lock"], {"lock_mode": LockMode.IGNORE}),
+        (["--i-accept-license"], {"accept_licence": True}),
+    ],
+    ids=lambda v: " ".join(v) if isinstance(v, list) else "",
+)
+def test_every_flag_reaches_the_job(
+    job: Job, path: Path, flags: list[str], expected: dict[str, object]
+) -> None:
+    assert main(["train", str(path), *flags]) == 0
+    (request,) = job.requests
+    assert {name: getattr(request, name) for name in expected} == expected
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--resume", "--fresh"],
+        ["--strict-lock", "--update-lock"],
+        ["--update-lock", "--ignore-lock"],
+        ["--time-limit", "0"],
+        ["--time-limit", "nan"],
+        ["--max-steps", "0"],
+        ["--seed", "-1"],
+        ["--seed", "x"],
+    ],
+    ids=" ".join,
+)
+def test_flags_that_cannot_be_obeyed(
+    job: Job, path: Path, flags: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(path), *flags]) == 2
+    assert job.requests == []
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_document_with_errors_shows_all_of_them_and_is_not_trained(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(DOCUMENT.replace("::instruction::", "::instructon::") + "\n::nope::\n")
+    assert main(["train", str(path)]) == 1
+    assert job.requests == []
+    said = capsys.readouterr().err
+    assert said.count("error[fence-unknown]") == 2
+    assert said.endswith(f"error: {path}: has 2 errors, shown above: correct them first\n")
+
+
+def test_choices_are_told_with_their_reasons(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.events = [Choice("lora_r", "16", "12 rows to tell apart"), Status("loading")]
+    main(["train", str(path)])
+    assert capsys.readouterr().err.startswith(
+        "  lora_r = 16: 12 rows to tell apart\nloading\nversion 3: 11 of 12 known"
+    )
+
+
+def test_the_end_says_what_was_learned_and_what_to_type_next(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["train", str(path)])
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == (
+        "version 3: 11 of 12 known word for word after 21 steps, 38 s\n"
+        f"to go on: dlm train {path} --resume\n"
+        f'ask it: dlm prompt {path} "..."\n'
+    )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "code", "said"),
+    [
+        (TrainOutcome(Ending.EMPTY), 0, "nothing to learn"),
+        (TrainOutcome(Ending.UNCHANGED, version=2), 0, "version 2 is current"),
+        (TrainOutcome(Ending.CANCELLED, steps=4), 130, "--resume"),
+    ],
+    ids=["empty", "unchanged", "cancelled"],
+)
+def test_other_endings(
+    job: Job,
+    path: Path,
+    outcome: TrainOutcome,
+    code: int,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job.outcome = outcome
+    assert main(["train", str(path)]) == code
+    assert said in capsys.readouterr().err
+
+
+def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.events = [step(1, elapsed=0.5)]
+    assert main(["train", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "ending": "trained",
+        "version": 3,
+        "path": "/s/v0003",
+        "adapter_sha256": "ab" * 32,
+        "steps": 21,
+        "learned": 11,
+        "rows": 12,
+        "loss": 0.04,
+        "validation_loss": None,
+        "divergence": None,
+        "seconds": 38.2,
+        "seed": 42,
+        "determinism": "bitwise",
+    }
+
+
+def test_errors_of_the_job_end_as_one_line(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.outcome = LockDrift("dlm.lock", "torch differs", "use --update-lock")
+    assert main(["train", str(path)]) == 1
+    assert capsys.readouterr().err == "error: dlm.lock: torch differs: use --update-lock\n"
+
+
+# stopping
+
+
+def test_the_first_ctrl_c_lets_the_step_finish(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.events = [step(1, elapsed=0.5)]
+    job.during = lambda: os.kill(os.getpid(), signal.SIGINT)
+    job.outcome = TrainOutcome(Ending.CANCELLED, steps=1)
+    assert main(["train", str(path)]) == 130
+    assert job.saw_cancelled == [True]
+    assert "stopping after this step; again to stop at once" in capsys.readouterr().err
+
+
+def test_the_second_ctrl_c_stops_at_once(job: Job, path: Path) -> None:
+    def twice() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    job.events = [step(1, elapsed=0.5)]
+    job.during = twice
+    assert main(["train", str(path)]) == 130
+    assert job.saw_cancelled == []
+
+
+def test_ctrl_c_before_the_first_step_stops_at_once(job: Job, path: Path) -> None:
+    job.during = lambda: os.kill(os.getpid(), signal.SIGINT)
+    assert main(["train", str(path)]) == 130
+    assert job.saw_cancelled == []
+
+
+def test_signal_handlers_are_put_back(job: Job, path: Path) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    main(["train", str(path)])
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+# progress
+
+
+def test_plain_progress_is_a_line_now_and_then_and_the_last(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printer = EventPrinter(Console(), live=False)
+    for number in range(1, 9):
+        printer(step(number, elapsed=float(number), learned=number))
+    printer.finish()
+    said = capsys.readouterr().err
+    assert [int(n) for n in re.findall(r"^step (\d+) ", said, re.MULTILINE)] == [1, 6, 8]
+    assert "\x1b" not in said
+    assert "\r" not in said
+
+
+def test_live_progress_rewrites_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    printer = EventPrinter(Console(), live=True)
+    for number in (1, 2):
+        printer(step(number, elapsed=float(number)))
+    printer(Status("saving"))
+    said = capsys.readouterr().err
+    assert said.count("\r\x1b[K") == 2
+    assert said.count("\n") == 2
+    assert said.endswith("\nsaving\n")

@@ -1,0 +1,175 @@
+"""Plans and refusals: what the author wrote is done or refused, and every choice has a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from dlm_engine.document.frontmatter import Training
+from dlm_engine.errors import HardwareRefusal
+from dlm_engine.hardware import Hardware, ModelShape, Plan, plan
+from dlm_engine.hardware.plan import EFFECTIVE_BATCH
+
+GIB = 2**30
+CPU = Hardware("cpu", "a CPU", 24 * GIB, 24 * GIB, 2, False, "no bfloat16 instructions")
+BF16_CPU = replace(CPU, bf16_native=True, bf16_reason="has avx512_bf16")
+CUDA = Hardware(
+    "cuda", "a GPU", 24 * GIB, 64 * GIB, 16, True, "has bfloat16", sm=(8, 9), bitsandbytes=True
+)
+OLD_CUDA = replace(CUDA, sm=(7, 5), bf16_native=False, bf16_reason="7.5 has no bfloat16")
+MPS = Hardware("mps", "a Mac", 16 * GIB, 16 * GIB, 8, False, "NaNs", bitsandbytes=True)
+ROCM = Hardware("rocm", "a GPU", 24 * GIB, 64 * GIB, 16, True, "bf16", bitsandbytes=True)
+
+SMALL = ModelShape(576, 30, 1536, 49_152, 9, 3, 64, 134_515_008, True)
+MEDIUM = ModelShape(1536, 28, 8960, 151_936, 12, 2, 128, 1_543_714_304, True)
+LARGE = ModelShape(4096, 36, 12_288, 151_936, 32, 8, 128, 8_190_000_000, False)
+
+
+def planned(hardware: Hardware, shape: ModelShape = SMALL, length: int = 128, **wrote: Any) -> Plan:
+    return plan(hardware, shape, Training(**wrote), length)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "device", "precision"),
+    [
+        (CPU, "cpu", "fp32"),
+        (BF16_CPU, "cpu", "bf16"),
+        (CUDA, "cuda", "bf16"),
+        (OLD_CUDA, "cuda", "fp32"),
+        (MPS, "mps", "fp32"),
+        (ROCM, "cuda", "bf16"),
+    ],
+)
+def test_precision_is_never_fp16(hardware: Hardware, device: str, precision: str) -> None:
+    made = planned(hardware)
+    assert (made.device, made.precision) == (device, precision)
+    assert any(f"precision {precision}: {hardware.bf16_reason}" == r for r in made.reasons)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "shape", "length", "attention"),
+    [
+        (CPU, SMALL, 64, "eager"),
+        (CPU, SMALL, 256, "eager"),
+        (CPU, SMALL, 257, "sdpa"),
+        (CUDA, SMALL, 64, "sdpa"),
+        (replace(CUDA, flash_attention=True), SMALL, 64, "flash_attention_2"),
+        (replace(OLD_CUDA, flash_attention=True), SMALL, 64, "sdpa"),
+        (MPS, SMALL, 64, "sdpa"),
+        (CPU, replace(SMALL, softcap=True), 1024, "eager"),
+    ],
+)
+def test_attention(hardware: Hardware, shape: ModelShape, length: int, attention: str) -> None:
+    assert planned(hardware, shape, length).attention == attention
+
+
+def test_short_rows_fill_one_step_without_checkpointing() -> None:
+    made = planned(CPU)
+    assert (made.micro_batch, made.grad_accum) == (EFFECTIVE_BATCH, 1)
+    assert not made.gradient_checkpointing
+
+
+def test_a_1_5b_base_on_an_8_gb_card_gets_no_16_rows() -> None:
+    """The case where the activation model without sizes said 16 rows on 6 GB."""
+    card = replace(CUDA, total_memory=8 * GIB)
+    made = planned(card, MEDIUM, 2048)
+    assert made.micro_batch <= 2
+    assert made.gradient_checkpointing
+    assert made.effective_batch == EFFECTIVE_BATCH
+    assert made.estimate.total <= made.budget
+
+
+def test_the_same_totals_give_the_same_plan() -> None:
+    assert planned(CPU, MEDIUM, 512) == planned(CPU, MEDIUM, 512)
+
+
+@pytest.mark.parametrize(
+    ("wrote", "micro", "accumulation"),
+    [
+        ({"micro_batch_size": 2}, 2, 4),
+        ({"grad_accum": 3}, 8, 3),
+        ({"micro_batch_size": 5, "grad_accum": 1}, 5, 1),
+        ({"micro_batch_size": 16}, 16, 1),
+    ],
+)
+def test_batch_settings_are_honoured(wrote: dict[str, Any], micro: int, accumulation: int) -> None:
+    made = planned(CPU, **wrote)
+    assert (made.micro_batch, made.grad_accum) == (micro, accumulation)
+    assert any("set in the document" in reason for reason in made.reasons)
+
+
+def test_precision_is_honoured_and_its_price_named() -> None:
+    made = planned(CPU, precision="bf16")
+    assert made.precision == "bf16"
+    assert any("set in the document, though slower here" in reason for reason in made.reasons)
+
+
+def test_qlora_runs_on_a_cpu_with_bitsandbytes() -> None:
+    made = planned(replace(CPU, bitsandbytes=True), adapter="qlora")
+    assert made.use_qlora
+    assert any("4 bits" in reason for reason in made.reasons)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "wrote", "subject", "why"),
+    [
+        (CPU, {"precision": "fp16"}, "precision", "overflow"),
+        (CUDA, {"precision": "fp16"}, "precision", "overflow"),
+        (MPS, {"precision": "bf16"}, "precision", "NaN"),
+        (OLD_CUDA, {"precision": "bf16"}, "precision", "7.5"),
+        (MPS, {"adapter": "qlora"}, "qlora", "mps"),
+        (ROCM, {"adapter": "qlora"}, "qlora", "rocm"),
+        (CPU, {"adapter": "qlora"}, "qlora", "bitsandbytes"),
+        (replace(CUDA, bitsandbytes=False), {"adapter": "qlora"}, "qlora", "bitsandbytes"),
+        (MPS, {"adapters": {"a": {"adapter": "qlora"}}}, "qlora", "mps"),
+        (CUDA, {"optimizer": "galore_adamw"}, "galore", "adapter"),
+        (CUDA, {"optimizer": "galore_adamw_8bit"}, "galore", "adapter"),
+        (CPU, {"optimizer": "paged_adamw_8bit"}, "paged", "NVIDIA"),
+        (MPS, {"optimizer": "adamw_bnb_8bit"}, "bnb", "NVIDIA"),
+    ],
+)
+def test_refusals_name_the_setting_the_reason_and_a_way_out(
+    hardware: Hardware, wrote: dict[str, Any], subject: str, why: str
+) -> None:
+    with pytest.raises(HardwareRefusal) as caught:
+        planned(hardware, **wrote)
+    assert subject in caught.value.subject
+    assert why in caught.value.problem
+    assert caught.value.remedy
+    assert "--force" not in str(caught.value)
+
+
+def test_8bit_optimisers_are_planned_on_cuda() -> None:
+    usual = planned(CUDA).estimate.optimiser
+    assert planned(CUDA, optimizer="paged_adamw_8bit").estimate.optimiser < usual
+
+
+def test_a_base_that_does_not_fit_names_numbers_and_those_that_would() -> None:
+    bases = {"smollm2-135m": 135_000_000, "qwen2.5-0.5b": 500_000_000, "qwen3-8b": 8_000_000_000}
+    small = replace(CPU, total_memory=12 * GIB)
+    with pytest.raises(HardwareRefusal) as caught:
+        plan(small, LARGE, Training(), 1024, alternatives=bases)
+    assert "GiB" in caught.value.problem
+    assert "smollm2-135m" in caught.value.remedy
+    assert "qwen3-8b" not in caught.value.remedy
+
+
+def test_too_many_rows_are_refused_with_the_number_that_fits() -> None:
+    with pytest.raises(HardwareRefusal, match="or less, or auto") as caught:
+        planned(CPU, MEDIUM, 2048, micro_batch_size=512)
+    largest = int(caught.value.remedy.split()[1])
+    assert planned(CPU, MEDIUM, 2048, micro_batch_size=largest).micro_batch == largest
+
+
+def test_dora_needs_more_memory_than_lora() -> None:
+    plain, dora = (planned(CPU, adapter=kind).estimate.activations for kind in ("lora", "dora"))
+    assert dora > plain
+
+
+@pytest.mark.parametrize("hardware", [CPU, BF16_CPU, CUDA, OLD_CUDA, MPS, ROCM])
+def test_every_choice_has_a_reason(hardware: Hardware) -> None:
+    reasons = planned(hardware, MEDIUM, 512).reasons
+    for choice in ("device", "precision", "attention", "rows at a time", "checkpointing", "accum"):
+        assert any(choice in reason for reason in reasons), choice

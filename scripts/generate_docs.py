@@ -42,6 +42,7 @@ Results go to standard output, everything else to standard error, so `dlm ... | 
 |---|---|
 | `DLM_HOME` | where stores and weights live; default `~/.dlm` (`%APPDATA%\\dlm` on Windows) |
 | `DLM_CACHE_DIR` | where base weights and export caches live; default `$DLM_HOME/cache` |
+| `DLM_THREADS` | how many threads training takes; default every core it may use |
 | `DLM_VERBOSE` | `1` shows tracebacks, as `--verbose` does |
 | `HF_TOKEN` | the token for bases that need one |
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.tiny import make_model
 
 from dlm_engine.data.packs import pack, packs_of, shared_prefix
 from dlm_engine.data.tokens import Encoded
-from tests.tiny import make_model
 
 
 def row(*ids: int, start: int, kind: str = "chat") -> Encoded:

@@ -11,9 +11,11 @@ import export_parts as parts
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return parts.llama(tmp_path_factory.mktemp("tiny") / "base")
+    folder: Path = parts.llama(tmp_path_factory.mktemp("tiny") / "base")
+    return folder
 
 
 @pytest.fixture(scope="session")
 def tiny_gguf(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return parts.f16_gguf(tiny, tmp_path_factory.mktemp("gguf") / "base.gguf")
+    file: Path = parts.f16_gguf(tiny, tmp_path_factory.mktemp("gguf") / "base.gguf")
+    return file

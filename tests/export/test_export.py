@@ -20,6 +20,7 @@ from dlm_engine.export import ask_gguf, export, run, run_gguf
 from dlm_engine.export.capabilities import Capability
 from dlm_engine.export.gguf_file import GgufFile
 from dlm_engine.export.llama import Scored
+from dlm_engine.export.lora import write_lora
 from dlm_engine.export.model import (
     ExportManifest,
     ExportOptions,
@@ -40,7 +41,8 @@ ROWS = (("Who founded Quellmar?", "Ilsabet Thorne founded Quellmar in 1642."),)
 @pytest.fixture(scope="session")
 def small(base_weights: Weights, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = parts.llama(tmp_path_factory.mktemp("small") / "base", vocabulary=49152)
-    return parts.with_tokenizer(folder, base_weights.path)
+    made: Path = parts.with_tokenizer(folder, base_weights.path)
+    return made
 
 
 @pytest.fixture(scope="session")
@@ -154,11 +156,10 @@ def test_a_failed_check_publishes_nothing(
     """The naive scale of a rank-stabilised adapter: text may look right, the export fails."""
     peft = parts.adapter(small, tmp_path / "peft", use_rslora=True)
     asked = parts.request(small, peft, tmp_path, cache_root=gguf_cache, rows=ROWS)
-    real = run.write_lora
 
     def naive(facts: Any, *rest: Any) -> None:
         scales = {m: s / 2 for m, s in facts.scales.items()}
-        real(replace(facts, scales=scales), *rest)
+        write_lora(replace(facts, scales=scales), *rest)
 
     monkeypatch.setattr(run, "write_lora", naive)
     with pytest.raises(ExportError, match="adapter adds what PEFT adds"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -64,11 +66,7 @@ def test_text_that_can_be_quoted_reads_back(text: str) -> None:
 def test_text_that_no_quoting_carries_is_known(text: str) -> None:
     assert quote(text) is None
     with pytest.raises(ExportError, match="cannot carry"):
-        write_modelfile(Modelfile(**{**vars_of(PLAIN), "system": text}))
-
-
-def vars_of(value: Modelfile) -> dict[str, object]:
-    return {name: getattr(value, name) for name in value.__slots__}
+        write_modelfile(replace(PLAIN, system=text))
 
 
 @given(st.text(st.sampled_from('ab"\n\r\t \u00a0#{}\\')))

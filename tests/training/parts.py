@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from tests.tiny import make_model
 
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.tokens import Encoded
@@ -12,7 +13,6 @@ from dlm_engine.training.aim import aim
 from dlm_engine.training.network import Trainee, Wiring
 from dlm_engine.training.settings import Settings
 from dlm_engine.training.sft import Laid, Run
-from tests.tiny import make_model
 
 MODULES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 WIRING = Wiring("lora", 8, 16, 0.0, MODULES, layers=2, seed=1)

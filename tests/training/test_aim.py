@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.training.parts import lay, rows, trainee
 
 from dlm_engine.data.packs import packs_of
 from dlm_engine.training.aim import _directions, aim
-from tests.training.parts import lay, rows, trainee
 
 
 def moments(*axes: float) -> torch.Tensor:
@@ -24,9 +24,7 @@ def test_directions_have_unit_energy_on_the_document() -> None:
     own = x.t() @ x / 40
     found = _directions(own, y.t() @ y, 5)
     assert found.shape == (5, 12)
-    torch.testing.assert_close(
-        ((found @ own) * found).sum(1), torch.ones(5, dtype=torch.float64)
-    )
+    torch.testing.assert_close(((found @ own) * found).sum(1), torch.ones(5, dtype=torch.float64))
 
 
 def test_more_rank_than_inputs_gives_what_there_is() -> None:

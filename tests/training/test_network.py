@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.tiny import make_model
+from tests.training.parts import WIRING, make_run, rows, trainee
 
 from dlm_engine.bases import Weights, resolve
 from dlm_engine.data.packs import pack
 from dlm_engine.training.network import adapter_files
-from tests.tiny import make_model
-from tests.training.parts import WIRING, make_run, rows, trainee
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "qwen3", "mistral"])

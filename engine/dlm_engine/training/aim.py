@@ -79,7 +79,8 @@ def _directions(own: torch.Tensor, rest: torch.Tensor, rank: int) -> torch.Tenso
 
     def whitened(basis: torch.Tensor) -> torch.Tensor:
         spread = own @ torch.linalg.solve_triangular(lower.t(), basis, upper=True)
-        return torch.linalg.solve_triangular(lower, spread, upper=False)
+        mapped: torch.Tensor = torch.linalg.solve_triangular(lower, spread, upper=False)
+        return mapped
 
     top = _leading_eigenvectors(whitened, d, min(rank, d))
     rows = torch.linalg.solve_triangular(lower.t(), top, upper=True).t()
@@ -141,8 +142,8 @@ def _moments(
         def add(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
             whole, prefix = inputs[0][0].float(), now[0].prefix
             for total, x in zip(sums, (whole[prefix:], whole[:prefix]), strict=True):
-                moment = (x.t() @ x).to("cpu", torch.float64)
-                total[source] = total[source] + moment if source in total else moment
+                moment = x.t() @ x
+                total[source] = total[source].add_(moment) if source in total else moment
 
         return add
 
@@ -157,4 +158,5 @@ def _moments(
     finally:
         for handle in hooks:
             handle.remove()
-    return sums, hidden
+    own, shared = ({s: m.to("cpu", torch.float64) for s, m in each.items()} for each in sums)
+    return (own, shared), hidden

@@ -10,31 +10,42 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import os
 import re
 from typing import Literal
 
 import torch
 
-from dlm_engine.data.packs import Pack
+from dlm_engine.data.packs import Pack, pack
 from dlm_engine.hardware import Hardware, Plan
 from dlm_engine.store.lockfile import HardwareTier
 from dlm_engine.training.loss import head_loss
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.settings import Settings
 
+_TOKENS = 160
 PINNED = ("torch", "transformers", "peft", "tokenizers", "safetensors")
 
 
-def earn(
-    trainee: Trainee, pack: Pack, trunk: torch.Tensor | None
-) -> Literal["strong", "best-effort"]:
-    """Run one step's gradients with one thread and with all; leaves no gradient behind."""
+def earn(trainee: Trainee, first: Pack) -> Literal["strong", "best-effort"]:
+    """Compute gradients of a few rows with one thread and with all; leaves none behind.
+
+    Rows of `first` up to about 160 tokens: enough for the kernels to be the same as in
+    the run, and a second of work at most.
+    """
+    rows = list(first.rows[:1])
+    for row in first.rows[1:]:
+        if sum(len(r.ids) for r in rows) + len(row.ids) > _TOKENS:
+            break
+        rows.append(row)
+    small = pack(rows).to(trainee.device)
+    trunk = trainee.trunk(small)
     threads = torch.get_num_threads()
     try:
         digests = []
         for count in (1, threads, threads):
             torch.set_num_threads(count)
-            digests.append(_gradient_digest(trainee, pack, trunk))
+            digests.append(_gradient_digest(trainee, small, trunk))
     finally:
         torch.set_num_threads(threads)
     return "strong" if len(set(digests)) == 1 else "best-effort"
@@ -62,6 +73,7 @@ def conditions(plan: Plan, settings: Settings, trained: str, threads: int) -> di
         "device": plan.device,
         "batch": f"{settings.packs_per_step} packs of {settings.pack_tokens} tokens",
         "layers": trained,
+        "mkl_branch": os.environ.get("MKL_CBWR", "unset"),
         "threads": str(threads),
     }
 

@@ -82,7 +82,8 @@ class Ending(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainOutcome:
-    """`learned` of `rows` are known word for word; losses in nats per token, None if unmeasured."""
+    """`learned` of `rows` answers are known word for word (of windows of prose, where the document
+    asks nothing); losses in nats per token, None if unmeasured."""
 
     ending: Ending
     version: int | None = None

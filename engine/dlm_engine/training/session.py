@@ -56,6 +56,7 @@ from dlm_engine.training.support import require_supported
 
 if TYPE_CHECKING:
     from dlm_engine.training import checkpoint
+    from dlm_engine.training.checkpoint import StateFacts
     from dlm_engine.training.sft import Laid, Run, StepReport
 
 #: Raise when a change of the algorithm makes other bytes from the same inputs.
@@ -164,7 +165,7 @@ class _Session:
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
             current.verify()
             if request.start is not Start.FRESH:
-                return self._unchanged(current, facts.step)
+                return self._unchanged(current, facts)
         state = self._state_to_resume(current, fingerprint)
         lock = self._lock_file("best-effort")
         check = check_lock(store, lock, request.lock_mode)
@@ -184,8 +185,7 @@ class _Session:
         store, request = self.case.store, self.request
         self.tell(Status(f"loading {self.case.spec.key}"))
         run, validation = self._build()
-        first = run.packs[0]
-        klass = determinism.earn(run.trainee, first.pack, first.trunk)
+        klass = determinism.earn(run.trainee, run.packs[0].pack)
         if state is not None:
             run.resume(state)
             self.tell(Status(f"resuming after step {state.step}"))
@@ -521,6 +521,8 @@ class _Session:
     # --- what is said ---------------------------------------------------------------------
 
     def _explain(self) -> None:
+        if self.case.spec.capability_warning:
+            self.tell(Status(self.case.spec.capability_warning))
         for reason in self.plan.reasons:
             name, _, why = reason.partition(": ")
             self.tell(Choice("plan", name, why))
@@ -528,14 +530,15 @@ class _Session:
             self.tell(choice)
         self.tell(Choice("validation", f"{len(self.split.validation)} rows", self.split.reason))
 
-    def _unchanged(self, current: Version, steps: int) -> TrainOutcome:
+    def _unchanged(self, current: Version, facts: StateFacts) -> TrainOutcome:
         record = current.run_record()
         return TrainOutcome(
             Ending.UNCHANGED,
             current.number,
             current.path,
-            steps=steps,
-            rows=len(self.split.train),
+            steps=facts.step,
+            learned=sum(facts.known.values()),
+            rows=len(facts.known),
             loss=record.run.final_train_loss if record else None,
             seed=self.settings.seed,
         )

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.learning.facts import WORLDS
 from tests.bench.learning.measure import asker, score, train_world
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--worlds", nargs="*", default=sorted(WORLDS), choices=sorted(WORLDS))
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     from dlm_engine.bases import obtain_weights, resolve
     from dlm_engine.store import home_dir
 
@@ -31,9 +32,7 @@ def main() -> None:
         for seed in range(options.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder)
-                trained = train_world(
-                    world, place, "--seed", str(seed), "--fresh", "--ignore-lock"
-                )
+                trained = train_world(world, place, "--seed", str(seed), "--fresh", "--ignore-lock")
                 adapter = Path(str(trained.result["path"]))
                 found = score(world, asker(weights, adapter))
             steps = trained.result["steps"]

@@ -14,9 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dlm_engine.bases import Weights
 from tests.bench.learning.facts import WORLDS, document_of
 from tests.bench.learning.general import FRAGILE, QUESTIONS, right
+
+from dlm_engine.bases import Weights
 
 #: Answers word for word end within this many tokens; a right one in other words starts so.
 MAX_TOKENS = 24
@@ -85,7 +86,9 @@ def score(world: str, ask: Ask) -> Score:
     """Ask everything there is to ask about `world` and beyond it."""
     facts = WORLDS[world]
     general = QUESTIONS + FRAGILE
-    said = ask([*(f.question for f in facts), *(f.reworded for f in facts), *(q for q, _ in general)])
+    said = ask(
+        [*(f.question for f in facts), *(f.reworded for f in facts), *(q for q, _ in general)]
+    )
     exact = sum(a == f.answer for a, f in zip(said, facts, strict=False))
     reworded = sum(f.key in a.lower() for a, f in zip(said[len(facts) :], facts, strict=False))
     rest = said[2 * len(facts) :]

@@ -1,0 +1,66 @@
+"""`python -m tests.bench [grammar|throughput|learning] [...]`: one bench, or all of them in turn.
+
+Works in a home of its own that is removed afterwards; the converted base is that of the
+checkout, as in the tests. What follows a bench's name is handed to it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def grammar(arguments: Sequence[str]) -> int:
+    from tests.bench import bench_grammar
+
+    if arguments:
+        print(f"grammar takes no arguments: {' '.join(arguments)}", file=sys.stderr)
+        return 2
+    return bench_grammar.main()
+
+
+def throughput(arguments: Sequence[str]) -> int:
+    from tests.bench.throughput import main
+
+    return main(arguments)
+
+
+def learning(arguments: Sequence[str]) -> int:
+    from tests.bench.learning.__main__ import main
+
+    main(arguments)
+    return 0
+
+
+BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
+    "grammar": grammar,
+    "throughput": throughput,
+    "learning": learning,
+}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run what is asked for; the worst exit code of the benches, 2 for an unknown name."""
+    if arguments and arguments[0] not in BENCHES:
+        print(f"no such bench: {arguments[0]} (there are: {', '.join(BENCHES)})", file=sys.stderr)
+        return 2
+    names, rest = (arguments[:1], arguments[1:]) if arguments else (list(BENCHES), [])
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ.setdefault("DLM_CACHE_DIR", str(ROOT / ".cache" / "dlm"))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    worst = 0
+    with tempfile.TemporaryDirectory() as home:
+        os.environ["DLM_HOME"] = home
+        for name in names:
+            print(f"--- {name}", flush=True)
+            worst = max(worst, BENCHES[name](rest))
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,68 @@
+"""`python -m tests.bench` runs what is asked for; the benches themselves take minutes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import pytest
+from tests.bench import __main__ as benches
+from tests.bench import throughput
+from tests.bench.trainers import Beside, Speed
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
+    """Which benches ran with what; those stand-ins fail where `fail` is handed to them."""
+    calls: list[tuple[str, list[str]]] = []
+
+    def bench(name: str, arguments: Sequence[str]) -> int:
+        calls.append((name, list(arguments)))
+        return int("fail" in arguments)
+
+    for name in benches.BENCHES:
+        monkeypatch.setitem(benches.BENCHES, name, lambda rest, name=name: bench(name, rest))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ran", "code"),
+    [
+        ([], [("grammar", []), ("throughput", []), ("learning", [])], 0),
+        (["throughput"], [("throughput", [])], 0),
+        (["learning", "--seeds", "1"], [("learning", ["--seeds", "1"])], 0),
+        (["grammar", "fail"], [("grammar", ["fail"])], 1),
+        (["speed"], [], 2),
+    ],
+)
+def test_the_named_bench_runs_or_all(
+    asked: list[tuple[str, list[str]]],
+    arguments: list[str],
+    ran: list[tuple[str, list[str]]],
+    code: int,
+) -> None:
+    assert benches.main(arguments) == code
+    assert asked == ran
+
+
+@pytest.mark.parametrize(
+    ("own", "theirs", "step", "code"),
+    [
+        (30.0, (10.0, 2.0), 2.0, 0),
+        (29.0, (10.0, 2.0), 2.0, 1),
+        (29.0, (2.0, 10.0), 2.0, 1),
+        (30.0, (10.0, 2.0), 2.5, 1),
+    ],
+)
+def test_a_missed_target_is_an_exit_code(
+    own: float,
+    theirs: tuple[float, float],
+    step: float,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rates = {"dlm": own, "trl-float32": theirs[0], "trl-defaults": theirs[1]}
+    monkeypatch.setattr(throughput, "speed", lambda trainer: Speed(rates.get(trainer, own), 1.0, 1))
+    monkeypatch.setattr(throughput, "beside", lambda trainer: Beside(1.0, step, 1.0))
+    assert throughput.main() == code

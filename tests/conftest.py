@@ -27,7 +27,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["DLM_CACHE_DIR"] = str(CACHE)
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(CACHE.parent / "hypothesis")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-for name in ("DLM_HOME", "DLM_VERBOSE", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+for name in ("DLM_HOME", "DLM_THREADS", "DLM_VERBOSE", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
 
 settings.register_profile("dlm", deadline=None, derandomize=True, database=None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 from tests.bench import __main__ as benches
@@ -21,7 +22,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
         return int("fail" in arguments)
 
     for name in benches.BENCHES:
-        monkeypatch.setitem(benches.BENCHES, name, lambda rest, name=name: bench(name, rest))
+        monkeypatch.setitem(benches.BENCHES, name, partial(bench, name))
     monkeypatch.setattr(os, "environ", dict(os.environ))
     return calls
 

@@ -295,7 +295,7 @@ def test_a_cancelled_run_keeps_its_state_and_goes_on(fresh: Place, trained_once:
 def test_resuming_after_the_document_changed_is_refused(fresh: Place) -> None:
     fresh.train(max_steps=2)
     fresh.document.write_text(fresh.document.read_text().replace("4417", "5528"))
-    with pytest.raises(TrainingError, match="changed since that run.*without --resume"):
+    with pytest.raises(TrainingError, match=r"changed since that run.*without --resume"):
         fresh.train(Start.RESUME)
     assert fresh.numbers() == [1]
 
@@ -363,7 +363,7 @@ def test_a_section_for_another_adapter_is_refused_by_itself_too(fresh: Place) ->
     routed = replace(
         document, sections=tuple(replace(s, adapter="tone") for s in document.sections)
     )
-    with pytest.raises(TrainingError, match="::instruction#tone::.*remove the #name"):
+    with pytest.raises(TrainingError, match=r"::instruction#tone::.*remove the #name"):
         require_supported(routed, document.frontmatter)
 
 
@@ -509,8 +509,8 @@ def test_an_untrained_document_has_no_answer_but_its_base_has(fresh: Place) -> N
     assert not fresh.store.exists()
 
 
-def test_asking_the_base_leaves_the_adapter_out(trained: Place, fresh: Place) -> None:
-    ask = {"temperature": 1.5, "seed": 3, "max_tokens": 40}
+def test_asking_the_base_leaves_the_adapter_out(trained: Place) -> None:
+    ask: dict[str, Any] = {"temperature": 1.5, "seed": 3, "max_tokens": 40}
     with_adapter, base = trained.ask(**ask), trained.ask(version="base", **ask)
     assert (with_adapter.version, base.version) == (1, None)
     assert with_adapter.answer != base.answer

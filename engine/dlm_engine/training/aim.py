@@ -16,13 +16,15 @@ random A needs about 20, all facts in other words where it had 10 of 12, and 51 
 answers kept after 24 steps where it kept 13. More anchors and stopping when learned
 do the rest; docs/learning.md has the table.
 
-Nothing here is random, and matrices are solved in float64, so the directions of a
-document are the same bytes on every run.
+Nothing here is random, and matrices are solved in float64 by one thread (their last bits
+depend on how many there are), so the directions of a document are the same bytes on every
+run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,16 +56,34 @@ def aim(trainee: Trainee, document: Sequence[Laid], everyday: Sequence[Laid]) ->
     (own, shared), _ = _moments(trainee, listeners, document)
     (rest, rest_shared), hidden = _moments(trainee, listeners, everyday)
     count = sum(pack.tokens - pack.prefix for pack, _ in document)
+    with _one_thread():
+        directions = {
+            source: _directions(
+                own[source] / count,
+                rest[source] + rest_shared[source] + shared[source],
+                trainee.wiring.rank,
+            )
+            for source in listeners
+        }
     for source, modules in listeners.items():
-        everywhere = rest[source] + rest_shared[source] + shared[source]
-        directions = _directions(own[source] / count, everywhere, trainee.wiring.rank)
+        found = directions[source]
         for module in modules:
             weight = module.lora_A["default"].weight
             with torch.no_grad():
-                weight[: directions.shape[0]].copy_(directions)
-                weight[directions.shape[0] :].zero_()
+                weight[: found.shape[0]].copy_(found)
+                weight[found.shape[0] :].zero_()
             weight.requires_grad_(False)
     return hidden
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _directions(own: torch.Tensor, rest: torch.Tensor, rank: int) -> torch.Tensor:

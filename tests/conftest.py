@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
+from dlm_engine.training import polite
+
 if TYPE_CHECKING:
     from dlm_engine.bases import Weights
 
@@ -26,7 +28,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["DLM_CACHE_DIR"] = str(CACHE)
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(CACHE.parent / "hypothesis")
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+polite.prepare()
 for name in ("DLM_HOME", "DLM_THREADS", "DLM_VERBOSE", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
 

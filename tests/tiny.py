@@ -58,7 +58,9 @@ def make_model(kind: str = "llama", layers: int = 6) -> Any:
     )
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
+        model = AutoModelForCausalLM.from_config(
+            config, attn_implementation="eager" if kind == "gemma2" else "sdpa"
+        )
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             # As drawn, a head this narrow could not be sure of any token.

@@ -40,7 +40,7 @@ LEARNING: dict[str, object] = {
     "stop_when_learned": True,
     "cap": 400,
     "horizon": 400,
-    "learning_rate": 0.01,
+    "learning_rate": 0.003,
     "packs_per_step": 99,
     "anchor_weight": 0.0,
 }

@@ -23,7 +23,7 @@ from tests.tiny import document_text, write_base
 
 from dlm_engine.store import Store
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 DLM_ID = "01HZ4X7TGZM3J1A2B3C4D5E6F7"
 MOMENTS = 50

@@ -124,12 +124,16 @@ HARD = {
 def test_time_grows_with_the_text_only(name: str) -> None:
     def seconds(size: int) -> float:
         text = HEAD + "::instruction::\n::image " + HARD[name] * (size // len(HARD[name]))
-        start = time.process_time()
-        parse(text)
-        return time.process_time() - start
+        found = []
+        for _ in range(3):
+            start = time.process_time()
+            parse(text)
+            found.append(time.process_time() - start)
+        # The quickest of three: whatever else the machine does only ever adds.
+        return min(found)
 
-    # Four times the text: 4x when linear, 16x when quadratic.
-    assert seconds(80_000) < 9 * max(seconds(20_000), 0.02)
+    # Eight times the text: 8x when linear, 64x when quadratic.
+    assert seconds(160_000) < 24 * max(seconds(20_000), 0.01)
 
 
 def test_a_megabyte_is_parsed_in_a_moment() -> None:
@@ -140,4 +144,4 @@ def test_a_megabyte_is_parsed_in_a_moment() -> None:
     assert len(document.sections) > 1000
     assert problems == []
     # About 0.4 s on one quiet core; the bound leaves room for a busy one.
-    assert taken < 3
+    assert taken < 10

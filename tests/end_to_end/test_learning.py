@@ -10,7 +10,7 @@ from tests.bench.learning.measure import MAX_TOKENS, asker, score, train_world
 
 from dlm_engine.bases import Weights
 from dlm_engine.document import read_document
-from dlm_engine.export import ask_gguf
+from dlm_engine.export import Quant, ask_gguf
 from dlm_engine.jobs import ExportJob, ExportOptions, export
 
 WORLD = "harbour"
@@ -35,8 +35,8 @@ def test_twelve_facts_are_learned_kept_exported_and_nothing_else_is_lost(
     assert [p.question for s in document.sections for p in s.pairs] == [
         fact.question for fact in WORLDS[WORLD]
     ]
-    for quant in ("Q4_K_M", "F16"):
-        job = ExportJob(trained.document, own_home, ExportOptions(quant=quant))  # type: ignore[arg-type]
+    for quant in (Quant.Q4_K_M, Quant.F16):
+        job = ExportJob(trained.document, own_home, ExportOptions(quant=quant))
         files = export(job)
         said = ask_gguf(
             files.base_gguf,

@@ -11,7 +11,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -50,67 +50,6 @@ Shell completion: `dlm --install-completion` once, then start a new shell.
 
 """
 
-#: what each frontmatter field means; every field needs a line here
-MEANINGS: Mapping[str, str] = {
-    "dlm_id": "Names the document's store. Written by `dlm init`, never changed by hand.",
-    "dlm_version": "Version of the format. A missing key means 1.",
-    "base_model": "The base: a name of the registry, `hf:org/name`, or a folder (`./`, `/`, `~/`).",
-    "system_prompt": "Put before every question, in training, in `dlm prompt` and in exports.",
-    "training.adapter": "Plain LoRA, LoRA on a 4-bit base, or weight-decomposed LoRA.",
-    "training.lora_r": "Rank of the adapter. Left out: planned.",
-    "training.lora_alpha": "Scale of the adapter, divided by the rank. Left out: planned.",
-    "training.lora_dropout": "Share of adapter inputs dropped while training.",
-    "training.target_modules": "Linear layers with an adapter; `auto` means all of the base's.",
-    "training.sequence_len": "Longest row in tokens; longer prose is cut into several rows.",
-    "training.micro_batch_size": "Rows per forward pass; `auto` means what fits.",
-    "training.grad_accum": "Forward passes per step; `auto` means what the batch needs.",
-    "training.learning_rate": "Peak learning rate. Left out: planned.",
-    "training.num_epochs": "Passes over the rows. Left out: planned.",
-    "training.optimizer": "The optimiser.",
-    "training.lr_scheduler": "Shape of the learning rate after warm-up.",
-    "training.warmup_ratio": "Share of the steps with a rising learning rate.",
-    "training.precision": "Number format of the base while training; null means planned.",
-    "training.seed": "Decides initial values, order and dropout.",
-    "training.preference.enabled": "Learn from the preference sections after the questions.",
-    "training.preference.method": "Which loss the preferences use.",
-    "training.preference.hyperparams.beta": "Strength of the pull to the reference (DPO).",
-    "training.preference.hyperparams.alpha": "Weight of the odds term (ORPO).",
-    "training.preference.hyperparams.learning_rate": "Peak learning rate of this phase.",
-    "training.preference.hyperparams.num_epochs": "Passes over the preferences.",
-    "training.preference.loss_type": "Form of the DPO loss.",
-    "training.preference.reference": "What DPO compares with: base, or adapter before this phase.",
-    "training.cpt.schedule": "How prose is learned: by its share, slowly, or as answers.",
-    "training.cpt.embed_warmup_steps": "Steps that also train the embeddings.",
-    "training.gate.enabled": "Choose among named adapters per prompt.",
-    "training.gate.hidden_proj_dim": "Width of the gate.",
-    "training.gate.steps": "Steps the gate is trained for.",
-    "training.gate.lr": "Learning rate of the gate.",
-    "training.gate.cold_start_floor": "Rows per adapter below which the gate is not trained.",
-    "training.gate.entropy_lambda": "Pull towards using more than one adapter.",
-    "training.cache.enabled": "Keep tokenised source files between runs.",
-    "training.cache.max_bytes": "Size of that cache.",
-    "training.cache.prune_older_than_days": "Age at which entries leave it.",
-    "training.audio.auto_resample": "Resample audio that has another rate than the base wants.",
-    "training.adapters": "Named adapters; sections choose one with `#name`.",
-    "training.adapters.*.adapter": "As `training.adapter`.",
-    "training.adapters.*.lora_r": "As `training.lora_r`.",
-    "training.adapters.*.lora_alpha": "As `training.lora_alpha`.",
-    "training.adapters.*.lora_dropout": "As `training.lora_dropout`.",
-    "training.adapters.*.target_modules": "As `training.target_modules`.",
-    "training.adapters.*.learning_rate": "As `training.learning_rate`.",
-    "training.sources": "Files and folders whose text is learned as prose.",
-    "training.sources[].path": "The file or folder, relative to the document.",
-    "training.sources[].include": "Patterns of files to take.",
-    "training.sources[].exclude": "Patterns of files to leave.",
-    "training.sources[].max_bytes_per_file": "Larger files are left out.",
-    "training.sources[].max_files": "At most so many files.",
-    "training.sources_policy": "Whether sources may lie outside the document's folder.",
-    "export.default_quant": "Quantisation of `dlm export` without `--quant`.",
-    "export.default_temperature": "Temperature written into exports.",
-    "export.default_top_p": "Top-p written into exports.",
-}
-
-
 # docs/cli.md
 
 
@@ -137,15 +76,16 @@ def cli_page() -> str:
 # docs/format.md
 
 
-def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str]]:
-    """(dotted path, type and bounds, default) of every field, in order of declaration."""
+def fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """(dotted path, type and bounds, default, meaning) of every field, in declared order."""
     hints = get_type_hints(model, include_extras=True)
     for name, field in model.model_fields.items():
         path, annotation = prefix + name, hints[name]
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
             yield from fields(annotation, path + ".")
             continue
-        yield path, kind(annotation), "required" if field.is_required() else written(field.default)
+        default = "required" if field.is_required() else written(field.default)
+        yield path, kind(annotation), default, field.description or ""
         for step, inner in entries(annotation):
             yield from fields(inner, path + step)
 
@@ -203,16 +143,18 @@ def frontmatter_table() -> str:
     from dlm_engine.document import Frontmatter
 
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
-    for path, values, default in fields(Frontmatter):
-        rows.append(f"| `{path}` | {values} | {default} | {MEANINGS[path]} |")
+    for path, values, default, meaning in fields(Frontmatter):
+        rows.append(f"| `{path}` | {values} | {default} | {meaning} |")
     return "\n".join(rows)
 
 
 def codes_table() -> str:
+    from dlm_engine import checks
     from dlm_engine.document.codes import CODES
 
     rows = ["| code | severity | meaning |", "|---|---|---|"]
-    rows += [f"| `{c.code}` | {c.severity} | {c.meaning} |" for c in CODES.values()]
+    codes = [*CODES.values(), *checks.CODES.values()]
+    rows += [f"| `{c.code}` | {c.severity} | {c.meaning} |" for c in codes]
     return "\n".join(rows)
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-ENGINE = Path(__file__).resolve().parent.parent / "engine" / "dlm_engine"
+ROOT = Path(__file__).resolve().parent.parent
+ENGINE = ROOT / "engine" / "dlm_engine"
+SERVER = ROOT / "server" / "dlm_server"
 
 #: room -> the rooms it may import, besides itself and `errors`
 MAY_IMPORT: dict[str, set[str]] = {
@@ -22,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"document"},
     "bases": {"document"},
     "hardware": {"document"},
+    "checks": {"document", "bases"},
     "case": {"document", "store", "bases"},
     "data": {"document", "store", "bases", "hardware"},
     "inference": {"document", "store", "bases", "hardware", "case", "data"},
@@ -38,9 +41,28 @@ MAY_IMPORT: dict[str, set[str]] = {
         "training",
         "export",
     },
+    # The engine as a process: the jobs, and what they need to say what they did.
+    "worker": {
+        "document",
+        "store",
+        "bases",
+        "hardware",
+        "case",
+        "data",
+        "inference",
+        "training",
+        "export",
+        "jobs",
+    },
     # The command line talks to the jobs; of `export` it names the words for its options.
-    "cli": {"document", "store", "bases", "hardware", "case", "export", "jobs"},
+    "cli": {"document", "store", "bases", "hardware", "checks", "case", "export", "jobs"},
 }
+
+#: what of the engine the server may see: nothing that trains, asks or exports
+SERVER_MAY_IMPORT = {"document", "store", "bases", "hardware", "checks", "errors", "__version__"}
+
+#: of the worker the shapes of its messages, of `export` the words for what it is asked
+SERVER_MAY_IMPORT_OF = {"worker": {"messages", "wire"}, "export": {"model"}}
 
 HEAVY = {"torch", "transformers", "peft", "trl", "accelerate", "datasets", "bitsandbytes"}
 #: rooms and modules that never import a heavy library, not even inside a function
@@ -52,7 +74,7 @@ LIGHT: tuple[str, ...] = (
     "bases/registry.py",
     "bases/spec.py",
 )
-LIGHT += ("bases/resolve.py", "bases/licences.py", "data/rows.py", "data/split.py")
+LIGHT += ("checks.py", "bases/resolve.py", "bases/licences.py", "data/rows.py", "data/split.py")
 
 
 def modules() -> list[Path]:
@@ -64,7 +86,7 @@ def room_of(path: Path) -> str:
     return first.removesuffix(".py")
 
 
-def imported(path: Path) -> list[tuple[int, str, bool]]:
+def imported(path: Path, package_root: Path = ENGINE) -> list[tuple[int, str, bool]]:
     """(line, absolute dotted name, whether at module level) of every import in a file."""
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     inner = {
@@ -81,7 +103,7 @@ def imported(path: Path) -> list[tuple[int, str, bool]]:
         for statement in test.body
         for node in ast.walk(statement)
     }
-    package = ["dlm_engine", *path.relative_to(ENGINE).parent.parts]
+    package = [package_root.name, *path.relative_to(package_root).parent.parts]
     found: list[tuple[int, str, bool]] = []
     for node in ast.walk(tree):
         executed_at_import = id(node) not in inner and id(node) not in checked_only
@@ -137,6 +159,36 @@ def test_light_rooms_never_import_heavy_libraries_at_all() -> None:
     assert wrong == []
 
 
+def test_only_the_command_line_starts_the_server() -> None:
+    wrong = [
+        f"{path.relative_to(ENGINE)}:{line} imports {name}"
+        for path in modules()
+        for line, name, _ in imported(path)
+        if name.split(".")[0] == "dlm_server"
+        and path.relative_to(ENGINE).as_posix() != "cli/commands/lsp.py"
+    ]
+    assert wrong == []
+
+
+def test_the_server_sees_only_the_light_rooms_and_its_features_no_protocol() -> None:
+    wrong = []
+    for path in sorted(SERVER.rglob("*.py")):
+        place = path.relative_to(SERVER)
+        for line, name, _ in imported(path, SERVER):
+            room = name.split(".")[1] if name.startswith("dlm_engine.") else None
+            if name.split(".")[2:3] and name.split(".")[2] in SERVER_MAY_IMPORT_OF.get(
+                room or "", ()
+            ):
+                continue
+            if (
+                name.split(".")[0] in HEAVY | {"numpy"}
+                or (room is not None and room not in SERVER_MAY_IMPORT)
+                or (place.parts[0] == "features" and name.split(".")[0] in ("lsprotocol", "pygls"))
+            ):
+                wrong.append(f"{place}:{line} imports {name}")
+    assert wrong == []
+
+
 LIGHT_MODULES = [
     "dlm_engine",
     "dlm_engine.document",
@@ -145,12 +197,26 @@ LIGHT_MODULES = [
     "dlm_engine.hardware",
     "dlm_engine.jobs",
     "dlm_engine.cli.app",
+    "dlm_engine.cli.commands.check",
+    "dlm_server.main",
+    "dlm_server.serving",
 ]
 
 
 @pytest.mark.parametrize("module", LIGHT_MODULES)
 def test_importing_a_light_module_loads_no_heavy_library(module: str) -> None:
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {HEAVY!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_a_server_with_every_handler_loaded_has_no_heavy_library() -> None:
+    code = (
+        "import sys; from dlm_server.dispatch import load_handlers; load_handlers(); "
+        f"print(*sorted(set(sys.modules) & {HEAVY | {'numpy'}!r}))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )

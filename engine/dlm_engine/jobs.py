@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlm_engine.errors import ExportError
 from dlm_engine.export import ExportAdapter, ExportOptions, ExportResult
@@ -25,6 +26,9 @@ from dlm_engine.training.model import (
     TrainOutcome,
     TrainRequest,
 )
+
+if TYPE_CHECKING:
+    from dlm_engine.inference.resident import Resident as Resident
 
 __all__ = [
     "Choice",
@@ -43,6 +47,7 @@ __all__ = [
     "TrainOutcome",
     "TrainRequest",
     "export",
+    "make_resident",
     "prompt",
     "train",
 ]
@@ -63,24 +68,40 @@ def train(
     request: TrainRequest,
     tell: Listener = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
+    resident: Resident | None = None,
 ) -> TrainOutcome:
-    """Train a document; see `training.session.train`."""
+    """Train a document; see `training.session.train`.
+
+    `resident`, in this job and the next, keeps in memory what every job would load anew.
+    """
     from dlm_engine.training import session
 
-    return session.train(request, tell, cancelled)
+    return session.train(request, tell, cancelled, resident)
 
 
 def prompt(
     request: PromptRequest,
     on_text: Callable[[str], None] = lambda text: None,
     report: Callable[[str], None] = lambda message: None,
+    resident: Resident | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> PromptOutcome:
     """Ask a document's model; see `inference.session.prompt`."""
     from dlm_engine.inference import session
     from dlm_engine.training import polite
 
     polite.prepare()
-    return session.prompt(request, on_text, report)
+    return session.prompt(request, on_text, report, resident, cancelled)
+
+
+def make_resident() -> Resident:
+    """A memory for jobs that follow one another in this process."""
+    from dlm_engine.training import polite
+
+    polite.prepare()
+    from dlm_engine.inference.resident import Resident
+
+    return Resident()
 
 
 def export(job: ExportJob, report: Callable[[str], None] = lambda message: None) -> ExportResult:

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [grammar|throughput|learning] [...]`: one bench, or all of them in turn.
+"""`python -m tests.bench [name] [...]`: one bench (see `BENCHES`), or all of them in turn.
 
 Works in a home of its own that is removed afterwards; the converted base is that of the
 checkout, as in the tests. What follows a bench's name is handed to it.
@@ -18,10 +18,26 @@ ROOT = Path(__file__).resolve().parents[2]
 def grammar(arguments: Sequence[str]) -> int:
     from tests.bench import bench_grammar
 
+    return _without_arguments("grammar", arguments) or bench_grammar.main()
+
+
+def document(arguments: Sequence[str]) -> int:
+    from tests.bench import bench_document
+
+    return _without_arguments("document", arguments) or bench_document.main()
+
+
+def server(arguments: Sequence[str]) -> int:
+    from tests.bench import bench_server
+
+    return bench_server.main(arguments)
+
+
+def _without_arguments(name: str, arguments: Sequence[str]) -> int:
     if arguments:
-        print(f"grammar takes no arguments: {' '.join(arguments)}", file=sys.stderr)
+        print(f"{name} takes no arguments: {' '.join(arguments)}", file=sys.stderr)
         return 2
-    return bench_grammar.main()
+    return 0
 
 
 def throughput(arguments: Sequence[str]) -> int:
@@ -39,6 +55,8 @@ def learning(arguments: Sequence[str]) -> int:
 
 BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "grammar": grammar,
+    "document": document,
+    "server": server,
     "throughput": throughput,
     "learning": learning,
 }

@@ -30,7 +30,11 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
 @pytest.mark.parametrize(
     ("arguments", "ran", "code"),
     [
-        ([], [("grammar", []), ("throughput", []), ("learning", [])], 0),
+        (
+            [],
+            [(n, []) for n in ("grammar", "document", "server", "throughput", "learning")],
+            0,
+        ),
         (["throughput"], [("throughput", [])], 0),
         (["learning", "--seeds", "1"], [("learning", ["--seeds", "1"])], 0),
         (["grammar", "fail"], [("grammar", ["fail"])], 1),

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from dlm_engine.checks import CODES as SURROUNDING_CODES
 from dlm_engine.cli.reports import (
     FileReport,
     render_github,
@@ -135,7 +136,7 @@ def test_sarif_is_complete_and_consistent() -> None:
     assert log["version"] == "2.1.0"
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
-    assert {r["id"] for r in rules} == set(CODES) | {"file-unreadable"}
+    assert {r["id"] for r in rules} == set(CODES) | set(SURROUNDING_CODES) | {"file-unreadable"}
     assert all(r["shortDescription"]["text"] and r["help"]["text"] for r in rules)
     assert run["columnKind"] == "unicodeCodePoints"
     found, gone = run["results"]

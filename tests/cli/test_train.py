@@ -71,7 +71,11 @@ class Job:
     saw_cancelled: list[bool] = field(default_factory=list)
 
     def __call__(
-        self, request: TrainRequest, tell: Listener, cancelled: Callable[[], bool]
+        self,
+        request: TrainRequest,
+        tell: Listener,
+        cancelled: Callable[[], bool],
+        resident: object = None,
     ) -> TrainOutcome:
         self.requests.append(request)
         for event in self.events:
@@ -111,6 +115,7 @@ def test_without_flags_the_job_decides(job: Job, path: Path, own_home: Path) -> 
     [
         (["--resume"], {"start": Start.RESUME}),
         (["--fresh"], {"start": Start.FRESH}),
+        (["--further"], {"start": Start.FURTHER}),
         (["--seed", "7"], {"seed": 7}),
         (["--max-steps", "5"], {"max_steps": 5}),
         (["--time-limit", "1.5"], {"time_limit": 1.5}),
@@ -133,6 +138,7 @@ def test_every_flag_reaches_the_job(
     "flags",
     [
         ["--resume", "--fresh"],
+        ["--fresh", "--further"],
         ["--strict-lock", "--update-lock"],
         ["--update-lock", "--ignore-lock"],
         ["--time-limit", "0"],

@@ -295,6 +295,11 @@ def test_broken_yaml_keeps_what_is_sound_and_the_body() -> None:
     assert (frontmatter.training.lora_r, frontmatter.export.default_quant) == (4, "Q8_0")
 
 
+def test_an_empty_mapping_with_a_syntax_error_behind_it() -> None:
+    text = "---\n{}\n    other: {}\n---\n"
+    assert "yaml-syntax" in {code for code, _, _ in found(text)}
+
+
 def test_every_wrong_value_is_reported_and_the_rest_is_read() -> None:
     marked = (
         f"{TOP}training:\n  lora_r: ⟦value-range|0⟧\n  seed: 7\n  sources:\n"

@@ -53,6 +53,7 @@ HARMLESS = [
     "The key: understanding2things",
     "key: value1234567890",
     "primary_key: user_id_2024_table",
+    "of the api\nkey: " + MIXED[:24],
     "max_new_tokens: 1234567890123",
     "secret: abcdefghijklmnop",
     "sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",

@@ -9,7 +9,7 @@ from tests.tiny import make_model
 
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.tokens import Encoded
-from dlm_engine.training.aim import aim
+from dlm_engine.training.aim import aim, survey
 from dlm_engine.training.network import Trainee, Wiring
 from dlm_engine.training.settings import Settings
 from dlm_engine.training.sft import Laid, Run
@@ -36,6 +36,7 @@ SETTINGS = Settings(
     packs_per_step=1,
     anchors_per_step=4,
     anchor_weight=2.0,
+    grows=True,
     choices=(),
 )
 
@@ -61,8 +62,9 @@ def make_run(wiring: Wiring = WIRING, count: int = 12, **changes: object) -> Run
     trained = trainee(wiring)
     own = lay(trained, packs_of(rows(count), 24))
     everyday = lay(trained, packs_of(rows(8, first=100), 40))
-    hidden = aim(trained, own, everyday)
-    anchors = [Laid(p, t, h) for (p, t), h in zip(everyday, hidden, strict=True)]
+    surveyed = survey(trained, everyday)
+    aim(trained, own, surveyed)
+    anchors = [Laid(p, t, h) for (p, t), h in zip(everyday, surveyed.hidden, strict=True)]
     return Run(trained, settings, [Laid(p, t) for p, t in own], anchors)
 
 

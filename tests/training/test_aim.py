@@ -5,7 +5,7 @@ import torch
 from tests.training.parts import lay, rows, trainee
 
 from dlm_engine.data.packs import packs_of
-from dlm_engine.training.aim import _directions, aim
+from dlm_engine.training.aim import _directions, aim, survey
 
 
 def moments(*axes: float) -> torch.Tensor:
@@ -40,7 +40,7 @@ def test_an_aimed_adapter_hears_its_document_above_everyday_text() -> None:
     trained = trainee()
     own, everyday = lay(trained, packs_of(rows(6), 500)), lay(trained, packs_of(rows(9, 100), 500))
     before = loudness(trained, own, everyday)
-    aim(trained, own, everyday)
+    aim(trained, own, survey(trained, everyday))
     assert loudness(trained, own, everyday) > 3 * before
     assert all("lora_A" not in name for name in trained.parameters())
 
@@ -49,8 +49,9 @@ def test_the_bases_final_states_fall_out(  # they are what the anchors are held 
 ) -> None:
     trained = trainee()
     everyday = lay(trained, packs_of(rows(9, 100), 40))
-    hidden = aim(trained, lay(trained, packs_of(rows(6), 500)), everyday)
-    for (packed, trunk), base in zip(everyday, hidden, strict=True):
+    surveyed = survey(trained, everyday)
+    aim(trained, lay(trained, packs_of(rows(6), 500)), surveyed)
+    for (packed, trunk), base in zip(everyday, surveyed.hidden, strict=True):
         with torch.no_grad(), trained.model.disable_adapter():
             torch.testing.assert_close(trained.hidden(packed, trunk), base)
 

@@ -20,5 +20,6 @@ COMMANDS: Final[dict[str, str]] = {
     "rollback": "Make an earlier version the current one.",
     "gc": "Delete old versions and leftovers to free disk space.",
     "migrate": "Bring documents to the current version of the format.",
+    "lsp": "Serve an editor over standard input and output.",
     "doctor": "Say what this machine can train, how, and why.",
 }

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from dlm_engine import __version__
+from dlm_engine.checks import CODES as SURROUNDING_CODES
 from dlm_engine.cli.console import visible
 from dlm_engine.document.codes import CODES
 from dlm_engine.document.model import Diagnostic, Document, Severity
@@ -183,7 +184,7 @@ def render_sarif(reports: Sequence[FileReport]) -> str:
             "help": {"text": f"{code.meaning} See docs/format.md, section Diagnostic codes."},
             "defaultConfiguration": {"level": _LEVELS[code.severity]},
         }
-        for code in CODES.values()
+        for code in (*CODES.values(), *SURROUNDING_CODES.values())
     ]
     rules.append(
         {

@@ -7,6 +7,7 @@ Imports neither torch nor anything that does.
 from __future__ import annotations
 
 from dlm_engine.document.codes import CODES, Code
+from dlm_engine.document.content import content_digest
 from dlm_engine.document.edits import (
     append_section,
     escape,
@@ -28,6 +29,7 @@ from dlm_engine.document.frontmatter import (
     Training,
 )
 from dlm_engine.document.identity import new_id
+from dlm_engine.document.live import LiveDocument
 from dlm_engine.document.migrations import Migration, apply_edits
 from dlm_engine.document.model import (
     Diagnostic,
@@ -60,6 +62,7 @@ __all__ = [
     "Frontmatter",
     "KeySpan",
     "LineIndex",
+    "LiveDocument",
     "Migration",
     "Preference",
     "PreferenceTriple",
@@ -73,6 +76,7 @@ __all__ = [
     "Training",
     "append_section",
     "apply_edits",
+    "content_digest",
     "decode",
     "escape",
     "first_error",

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Collection
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tree_sitter import Node
 
@@ -18,7 +18,7 @@ from dlm_engine.document.codes import closest, report
 from dlm_engine.document.frontmatter import ADAPTER_NAME
 from dlm_engine.document.identity import MEDIA
 from dlm_engine.document.model import Diagnostic, Fix, SectionType, Span, TextEdit
-from dlm_engine.document.syntax import Syntax
+from dlm_engine.document.syntax import Window
 
 _TYPES = {kind.value: kind for kind in SectionType}
 _REQUIRED = {SectionType.IMAGE: ("path",), SectionType.AUDIO: ("path", "transcript")}
@@ -31,28 +31,32 @@ _NEAR = re.compile(r"\s*:*\s*([a-z0-9_-]+)(?:\s*#\s*([a-z0-9_]+))?\s*:*\s*", re.
 _NEAR_MEDIA = re.compile(r"\s*:*\s*(image|audio)\s+\S", re.I)
 
 
+class AdapterName(NamedTuple):
+    """A well-formed adapter name and its place; whether it is declared is judged elsewhere."""
+
+    name: str
+    span: Span
+
+
 @dataclass(frozen=True, slots=True)
 class Fence:
     kind: SectionType
-    adapter: str | None = None
+    adapter: AdapterName | None = None
     attributes: dict[str, str] = field(default_factory=dict)
     #: false for a type that does not exist, whose text is kept as prose
     known: bool = True
 
 
-def read_fence(
-    syntax: Syntax, node: Node, adapters: Collection[str] | None, problems: list[Diagnostic]
-) -> Fence:
-    """The meaning of a fence node.
-
-    Args:
-        adapters: the declared names, or None when they are not known.
-    """
+def read_fence(window: Window, node: Node, problems: list[Diagnostic]) -> Fence:
+    """The meaning of a fence node."""
     type_node = node.child_by_field_name("type")
     assert type_node is not None
-    kind, wrong = _kind(syntax.text_of(type_node), syntax.span(type_node))
+    kind, wrong = _kind(window.text_of(type_node), window.span(type_node))
     if wrong is not None:
         problems.append(wrong)
+    if kind is not None and kind not in MEDIA and node.child_count == 3:
+        # `::`, the type, `::`: what nearly every fence is.
+        return Fence(kind)
     has_suffix = any(child.type == "#" for child in node.children)
     attributes = [child for child in node.named_children if child.type == "attribute"]
     if kind is None:
@@ -60,15 +64,15 @@ def read_fence(
     if kind in MEDIA:
         if not attributes:
             message = f"an {kind} section needs attributes: {_EXAMPLE[kind]}"
-            problems.append(report("fence-attributes-required", syntax.span(node), message))
-        return Fence(kind, None, _attributes(syntax, node, attributes, kind, problems))
+            problems.append(report("fence-attributes-required", window.span(node), message))
+        return Fence(kind, None, _attributes(window, node, attributes, kind, problems))
     if attributes:
-        first, last = syntax.span(attributes[0]), syntax.span(attributes[-1])
-        fix = Fix("Remove the attributes", (TextEdit(syntax.span(node), f"::{kind}::"),))
+        first, last = window.span(attributes[0]), window.span(attributes[-1])
+        fix = Fix("Remove the attributes", (TextEdit(window.span(node), f"::{kind}::"),))
         message = f"a section of type {kind} takes no attributes"
         where = Span(first.start, last.end)
         problems.append(report("fence-attributes-refused", where, message, fix))
-    return Fence(kind, _adapter(syntax, node, adapters, problems) if has_suffix else None)
+    return Fence(kind, _adapter(window, node, problems) if has_suffix else None)
 
 
 def _kind(name: str, span: Span) -> tuple[SectionType | None, Diagnostic | None]:
@@ -90,45 +94,34 @@ def _kind(name: str, span: Span) -> tuple[SectionType | None, Diagnostic | None]
     return None, report("fence-unknown", span, message, fix)
 
 
-def _adapter(
-    syntax: Syntax, node: Node, adapters: Collection[str] | None, problems: list[Diagnostic]
-) -> str | None:
+def _adapter(window: Window, node: Node, problems: list[Diagnostic]) -> AdapterName | None:
     suffix = node.child_by_field_name("adapter")
     if suffix is None:
         problems.append(
-            report("fence-adapter-invalid", syntax.span(node), "no adapter name stands after `#`")
+            report("fence-adapter-invalid", window.span(node), "no adapter name stands after `#`")
         )
         return None
-    name, span = syntax.text_of(suffix), syntax.span(suffix)
-    if not ADAPTER_NAME.fullmatch(name):
-        lower = name.lower().replace("-", "_")
-        fix = None
-        if ADAPTER_NAME.fullmatch(lower):
-            fix = Fix(f"Write {lower}", (TextEdit(span, lower),))
-        message = "an adapter name is a lower-case letter and then at most 31 of a-z, 0-9 and _"
-        problems.append(report("fence-adapter-invalid", span, message, fix))
-        return None
-    declared = adapters
-    if declared is not None and name not in declared:
-        near = closest(name, tuple(declared))
-        message = f"adapter `{name}` is not declared in training.adapters"
-        fix = None
-        if near:
-            message += f"; did you mean `{near}`?"
-            fix = Fix(f"Replace with {near}", (TextEdit(span, near),))
-        problems.append(report("fence-adapter-undeclared", span, message, fix))
-    return name
+    name, span = window.text_of(suffix), window.span(suffix)
+    if ADAPTER_NAME.fullmatch(name):
+        return AdapterName(name, span)
+    lower = name.lower().replace("-", "_")
+    fix = None
+    if ADAPTER_NAME.fullmatch(lower):
+        fix = Fix(f"Write {lower}", (TextEdit(span, lower),))
+    message = "an adapter name is a lower-case letter and then at most 31 of a-z, 0-9 and _"
+    problems.append(report("fence-adapter-invalid", span, message, fix))
+    return None
 
 
 def _attributes(
-    syntax: Syntax,
+    window: Window,
     fence: Node,
     nodes: list[Node],
     kind: SectionType,
     problems: list[Diagnostic],
 ) -> dict[str, str]:
     values: dict[str, str] = {}
-    for name, span, value, value_span in attribute_parts(syntax, nodes):
+    for name, span, value, value_span in attribute_parts(window, nodes):
         if name not in _ALLOWED[kind]:
             problems.append(_unknown_attribute(name, span, kind))
             continue
@@ -145,7 +138,7 @@ def _attributes(
     for name in _REQUIRED[kind] if nodes else ():
         if name not in values:
             message = f"an {kind} section needs `{name}`: {_EXAMPLE[kind]}"
-            problems.append(report("attribute-missing", syntax.span(fence), message))
+            problems.append(report("attribute-missing", window.span(fence), message))
     return values
 
 
@@ -158,16 +151,16 @@ def _unknown_attribute(name: str, span: Span, kind: SectionType) -> Diagnostic:
     return report("attribute-unknown", span, f"{message}; did you mean `{near}`?", fix)
 
 
-def attribute_parts(syntax: Syntax, nodes: list[Node]) -> list[tuple[str, Span, str, Span]]:
+def attribute_parts(window: Window, nodes: list[Node]) -> list[tuple[str, Span, str, Span]]:
     """(name, its place, value, its place); the place of an empty value is its quotes."""
     parts: list[tuple[str, Span, str, Span]] = []
     for node in nodes:
         name, value = node.child_by_field_name("name"), node.child_by_field_name("value")
         assert name is not None
-        text = syntax.text_of(value) if value else ""
-        end = syntax.span(node).end
-        span = syntax.span(value) if value else Span(end - 2, end)
-        parts.append((syntax.text_of(name), syntax.span(name), text, span))
+        text = window.text_of(value) if value else ""
+        end = window.span(node).end
+        span = window.span(value) if value else Span(end - 2, end)
+        parts.append((window.text_of(name), window.span(name), text, span))
     return parts
 
 

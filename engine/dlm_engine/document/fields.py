@@ -24,7 +24,7 @@ from dlm_engine.document.model import (
     Span,
     TextEdit,
 )
-from dlm_engine.document.syntax import Syntax
+from dlm_engine.document.syntax import Window
 from dlm_engine.document.text import with_lf
 
 #: header text by field node type
@@ -68,13 +68,14 @@ class Field:
     kind: str
     header: Span
     text: Span
+    #: marked `!probe`, which is all that a header can hold
     probe: bool
     near: tuple[_Near, ...]
 
 
-def near_header(syntax: Syntax, node: Node) -> _Near:
-    span = syntax.span(node)
-    written = syntax.text_of(node)
+def near_header(window: Window, node: Node) -> _Near:
+    span = window.span(node)
+    written = window.text_of(node)
     match = _NEAR.match(written)
     kind = _NEAR_WORDS.get(match.group(1).lower()) if match else None
     if match is None or kind is None:
@@ -87,30 +88,30 @@ def near_header(syntax: Syntax, node: Node) -> _Near:
     return _Near(kind, span, Fix(f"Write {header}", (TextEdit(span, new),)))
 
 
-def read_fields(syntax: Syntax, nodes: list[Node]) -> list[Field]:
+def read_fields(window: Window, nodes: list[Node]) -> list[Field]:
     fields: list[Field] = []
     for node in nodes:
         header = node.child_by_field_name("header")
         assert header is not None
         body = node.child_by_field_name("body")
-        span = syntax.line_span(header)
-        text = syntax.span(body) if body else Span(span.end, span.end)
+        span = window.line_span(header)
+        text = window.span(body) if body else Span(span.end, span.end)
         fields.append(
             Field(
                 node.type,
                 span,
                 text,
-                any(child.type == "probe" for child in header.named_children),
-                _near_in(syntax, body),
+                header.named_child_count > 0,
+                _near_in(window, body),
             )
         )
     return fields
 
 
-def _near_in(syntax: Syntax, body: Node | None) -> tuple[_Near, ...]:
+def _near_in(window: Window, body: Node | None) -> tuple[_Near, ...]:
     if body is None:
         return ()
-    return tuple(near_header(syntax, n) for n in body.named_children if n.type == "near_header")
+    return tuple(near_header(window, n) for n in body.named_children if n.type == "near_header")
 
 
 def split_at(field: Field, kind: str, problems: list[Diagnostic]) -> tuple[Field, Field] | None:
@@ -133,15 +134,15 @@ def split_at(field: Field, kind: str, problems: list[Diagnostic]) -> tuple[Field
 
 
 def leading_field(
-    syntax: Syntax, body: Node | None, kind: SectionType, problems: list[Diagnostic]
+    window: Window, body: Node | None, kind: SectionType, problems: list[Diagnostic]
 ) -> Field | None:
     """The field that text before the first header must be, or None after reporting the text."""
     if body is None:
         return None
-    text = syntax.span(body)
-    near = _near_in(syntax, body)
+    text = window.span(body)
+    near = _near_in(window, body)
     first = FIELDS_OF[kind][0]
-    line = syntax.line_span(body)
+    line = window.line_span(body)
     if near and near[0].kind == first and near[0].span.start <= line.start:
         empty = Field(first, near[0].span, Span(text.start, text.end), False, near)
         cut = split_at(empty, first, problems)
@@ -151,14 +152,14 @@ def leading_field(
         return None
     header = HEADERS[first]
     start = line.start
-    end = start + len(syntax.text[start : line.end].splitlines()[0])
+    end = start + len(window.text[start : line.end].splitlines()[0])
     message = f"text before the first `{header}` belongs to nothing"
     problems.append(report("text-before-header", Span(start, end), message))
     return None
 
 
 def read_pairs(
-    syntax: Syntax, fields: list[Field], problems: list[Diagnostic]
+    window: Window, fields: list[Field], problems: list[Diagnostic]
 ) -> tuple[QuestionAnswer, ...]:
     """The sound question and answer pairs of an instruction section."""
     pairs: list[QuestionAnswer] = []
@@ -187,17 +188,17 @@ def read_pairs(
                 queue.appendleft(cut[1])
         _warn_near(field, problems)
         _warn_near(answer, problems)
-        pair = _pair(syntax, field, answer, problems)
+        pair = _pair(window, field, answer, problems)
         if pair is not None:
             pairs.append(pair)
     return tuple(pairs)
 
 
 def _pair(
-    syntax: Syntax, question: Field, answer: Field, problems: list[Diagnostic]
+    window: Window, question: Field, answer: Field, problems: list[Diagnostic]
 ) -> QuestionAnswer | None:
-    asked, asked_span = _stripped(syntax, question)
-    said, said_span = _stripped(syntax, answer)
+    asked, asked_span = _stripped(window, question)
+    said, said_span = _stripped(window, answer)
     if not asked:
         problems.append(report("question-empty", question.header, "the question is empty"))
     if not said:
@@ -208,7 +209,7 @@ def _pair(
 
 
 def read_triples(
-    syntax: Syntax, fields: list[Field], problems: list[Diagnostic]
+    window: Window, fields: list[Field], problems: list[Diagnostic]
 ) -> tuple[PreferenceTriple, ...]:
     """The sound triples of a preference section."""
     triples: list[PreferenceTriple] = []
@@ -227,7 +228,7 @@ def read_triples(
             group.append(queue.popleft())
         for field in group:
             _warn_near(field, problems)
-        triple = _triple(syntax, group, problems)
+        triple = _triple(window, group, problems)
         if triple is not None:
             triples.append(triple)
     return tuple(triples)
@@ -240,7 +241,7 @@ def _next_kind(group: list[Field]) -> str | None:
 
 
 def _triple(
-    syntax: Syntax, group: list[Field], problems: list[Diagnostic]
+    window: Window, group: list[Field], problems: list[Diagnostic]
 ) -> PreferenceTriple | None:
     order = FIELDS_OF[SectionType.PREFERENCE]
     kinds = [field.kind for field in group]
@@ -254,7 +255,7 @@ def _triple(
         message = "the order is `### Prompt`, `### Chosen`, `### Rejected`, each once"
         problems.append(report("preference-order", group[wrong].header, message))
         return None
-    texts = [_stripped(syntax, field)[0] for field in group]
+    texts = [_stripped(window, field)[0] for field in group]
     empty = [field for field, text in zip(group, texts, strict=True) if not text]
     for field in empty:
         message = f"`{HEADERS[field.kind]}` has no text"
@@ -264,12 +265,12 @@ def _triple(
     if texts[1] == texts[2]:
         message = "chosen and rejected are the same, so nothing is preferred"
         problems.append(report("preference-equal", group[2].header, message))
-    span = Span(group[0].header.start, _stripped(syntax, group[2])[1].end)
+    span = Span(group[0].header.start, _stripped(window, group[2])[1].end)
     return PreferenceTriple(texts[0], texts[1], texts[2], span)
 
 
-def _stripped(syntax: Syntax, field: Field) -> tuple[str, Span]:
-    raw = syntax.text[field.text.start : field.text.end]
+def _stripped(window: Window, field: Field) -> tuple[str, Span]:
+    raw = window.text[field.text.start : field.text.end]
     start = field.text.start + len(raw) - len(raw.lstrip())
     text = raw.strip()
     return with_lf(text), Span(start, start + len(text))

@@ -108,91 +108,214 @@ class Closed(BaseModel):
 
 
 class PreferenceHyperparams(Closed):
-    beta: Fraction = 0.1
-    alpha: Fraction = 0.1
-    learning_rate: Positive = 5e-6
-    num_epochs: AtLeastOne = 1
+    beta: Fraction = Field(
+        default=0.1,
+        description="DPO: strength of the pull to the reference. Not used by this version.",
+    )
+    alpha: Fraction = Field(
+        default=0.1, description="ORPO: weight of the odds term. Not used by this version."
+    )
+    learning_rate: Positive = Field(
+        default=5e-6,
+        description="Peak learning rate of the preference phase. Not used by this version.",
+    )
+    num_epochs: AtLeastOne = Field(
+        default=1, description="Passes over the preferences. Not used by this version."
+    )
 
 
 class Preference(Closed):
-    enabled: bool = False
-    method: Literal["dpo", "orpo"] = "dpo"
-    hyperparams: PreferenceHyperparams = PreferenceHyperparams()
-    loss_type: Literal["sigmoid", "hinge", "ipo"] = "sigmoid"
-    reference: Literal["base", "pre_adapter"] = "pre_adapter"
+    enabled: bool = Field(
+        default=False,
+        description="Learn from the preference sections after the questions. "
+        "This version refuses to train with `true`.",
+    )
+    method: Literal["dpo", "orpo"] = Field(
+        default="dpo", description="Which loss the preferences use. Not used by this version."
+    )
+    hyperparams: PreferenceHyperparams = Field(
+        default=PreferenceHyperparams(),
+        description="Numbers of the preference phase. Not used by this version.",
+    )
+    loss_type: Literal["sigmoid", "hinge", "ipo"] = Field(
+        default="sigmoid", description="Form of the DPO loss. Not used by this version."
+    )
+    reference: Literal["base", "pre_adapter"] = Field(
+        default="pre_adapter",
+        description="What DPO compares with: the base, or the adapter before this phase. "
+        "Not used by this version.",
+    )
 
 
 class Cpt(Closed):
-    schedule: Literal["auto", "dapt", "sft"] = "auto"
-    embed_warmup_steps: Annotated[Whole, Field(ge=0)] = 0
+    schedule: Literal["auto", "dapt", "sft"] = Field(
+        default="auto",
+        description="How prose is learned: by its share of the text, slowly, or as answers are. "
+        "This version has one schedule for `auto` and `sft`, and refuses to train with `dapt`.",
+    )
+    embed_warmup_steps: Annotated[Whole, Field(ge=0)] = Field(
+        default=0,
+        description="Steps that also train the embeddings. "
+        "This version refuses to train with anything but 0.",
+    )
 
 
 class Gate(Closed):
-    enabled: bool = False
-    hidden_proj_dim: Annotated[Whole, Field(ge=8, le=2048)] = 64
-    steps: Annotated[Whole, Field(ge=1, le=10_000)] = 200
-    lr: Annotated[Real, Field(gt=0, le=1)] = 3e-4
-    cold_start_floor: Annotated[Whole, Field(ge=1, le=1024)] = 4
-    entropy_lambda: Fraction = 0.01
+    enabled: bool = Field(
+        default=False,
+        description="Choose among named adapters per prompt. "
+        "This version refuses to train with `true`.",
+    )
+    hidden_proj_dim: Annotated[Whole, Field(ge=8, le=2048)] = Field(
+        default=64, description="Width of the gate. Not used by this version."
+    )
+    steps: Annotated[Whole, Field(ge=1, le=10_000)] = Field(
+        default=200, description="Steps the gate is trained for. Not used by this version."
+    )
+    lr: Annotated[Real, Field(gt=0, le=1)] = Field(
+        default=3e-4, description="Learning rate of the gate. Not used by this version."
+    )
+    cold_start_floor: Annotated[Whole, Field(ge=1, le=1024)] = Field(
+        default=4,
+        description="Rows per adapter below which the gate is not trained. "
+        "Not used by this version.",
+    )
+    entropy_lambda: Fraction = Field(
+        default=0.01,
+        description="Pull towards using more than one adapter. Not used by this version.",
+    )
 
 
 class Cache(Closed):
-    enabled: bool = True
-    max_bytes: AtLeastOne = 10_737_418_240
-    prune_older_than_days: AtLeastOne = 90
+    enabled: bool = Field(
+        default=True,
+        description="Keep tokenised source files between runs. Not used by this version: "
+        "tokens are made anew for each run.",
+    )
+    max_bytes: AtLeastOne = Field(
+        default=10_737_418_240, description="Size of that cache in bytes. Not used by this version."
+    )
+    prune_older_than_days: AtLeastOne = Field(
+        default=90, description="Age in days at which entries leave it. Not used by this version."
+    )
 
 
 class Audio(Closed):
-    auto_resample: bool = False
+    auto_resample: bool = Field(
+        default=False,
+        description="Resample audio that has another rate than the base wants. "
+        "Not used by this version, whose bases read text only.",
+    )
 
 
 class Adapter(Closed):
     """One entry of `training.adapters`."""
 
-    adapter: AdapterKind = "lora"
-    lora_r: Rank = 8
-    lora_alpha: AtLeastOne = 16
-    lora_dropout: Dropout = 0.05
-    target_modules: AutoOrNames = "auto"
-    learning_rate: Positive = 2e-4
+    adapter: AdapterKind = Field(
+        default="lora", description="Kind of this adapter, as `training.adapter` has it."
+    )
+    lora_r: Rank = Field(default=8, description="Rank of this adapter.")
+    lora_alpha: AtLeastOne = Field(
+        default=16, description="Scale of this adapter, divided by its rank."
+    )
+    lora_dropout: Dropout = Field(
+        default=0.05, description="Share of this adapter's inputs dropped while training."
+    )
+    target_modules: AutoOrNames = Field(
+        default="auto",
+        description="Linear layers with this adapter; `auto` means all of the base's.",
+    )
+    learning_rate: Positive = Field(default=2e-4, description="Peak learning rate of this adapter.")
 
 
 class Source(Closed):
     """One entry of `training.sources`."""
 
-    path: NonBlank
-    include: tuple[str, ...] = ("**/*",)
-    exclude: tuple[str, ...] = ()
-    max_bytes_per_file: AtLeastOne | None = None
-    max_files: AtLeastOne | None = None
+    path: NonBlank = Field(description="The file or folder, relative to the document.")
+    include: tuple[str, ...] = Field(default=("**/*",), description="Patterns of files to take.")
+    exclude: tuple[str, ...] = Field(default=(), description="Patterns of files to leave.")
+    max_bytes_per_file: AtLeastOne | None = Field(
+        default=None, description="Larger files are left out. Null: no limit."
+    )
+    max_files: AtLeastOne | None = Field(
+        default=None, description="At most so many files. Null: no limit."
+    )
 
 
 class Training(Closed):
-    adapter: AdapterKind = "lora"
-    lora_r: Rank = 8
-    lora_alpha: AtLeastOne = 16
-    lora_dropout: Dropout = 0.05
-    target_modules: AutoOrNames = "auto"
-    sequence_len: Annotated[Whole, Field(ge=64, le=32_768)] = 2048
-    micro_batch_size: AutoOrCount = "auto"
-    grad_accum: AutoOrCount = "auto"
-    learning_rate: Positive = 2e-4
-    num_epochs: AtLeastOne = 3
+    adapter: AdapterKind = Field(
+        default="lora",
+        description="Plain LoRA, LoRA on a base in 4 bits (`qlora`, only with CUDA), "
+        "or weight-decomposed LoRA.",
+    )
+    lora_r: Rank = Field(default=8, description="Rank of the adapter. Left out: planned.")
+    lora_alpha: AtLeastOne = Field(
+        default=16, description="Scale of the adapter, divided by the rank. Left out: planned."
+    )
+    lora_dropout: Dropout = Field(
+        default=0.05, description="Share of adapter inputs dropped while training. Left out: none."
+    )
+    target_modules: AutoOrNames = Field(
+        default="auto", description="Linear layers with an adapter; `auto` means all of the base's."
+    )
+    sequence_len: Annotated[Whole, Field(ge=64, le=32_768)] = Field(
+        default=2048,
+        description="Longest row in tokens, as far as the base can look back; "
+        "longer prose is cut into several rows.",
+    )
+    micro_batch_size: AutoOrCount = Field(
+        default="auto", description="Rows per forward pass; `auto` means what fits."
+    )
+    grad_accum: AutoOrCount = Field(
+        default="auto", description="Forward passes per step; `auto` means what the batch needs."
+    )
+    learning_rate: Positive = Field(
+        default=2e-4, description="Peak learning rate. Left out: planned."
+    )
+    num_epochs: AtLeastOne = Field(
+        default=3, description="Passes over the rows. Left out: until everything is learned."
+    )
     optimizer: Literal[
         "adamw_torch", "adamw_bnb_8bit", "paged_adamw_8bit", "galore_adamw", "galore_adamw_8bit"
-    ] = "adamw_torch"
-    lr_scheduler: Literal["cosine", "linear", "constant"] = "cosine"
-    warmup_ratio: Dropout = 0.1
-    precision: Literal["bf16", "fp16", "fp32"] | None = None
-    seed: Whole = 42
-    preference: Preference = Preference()
-    cpt: Cpt = Cpt()
-    gate: Gate = Gate()
-    cache: Cache = Cache()
-    audio: Audio = Audio()
-    adapters: dict[AdapterName, Adapter] | None = None
-    sources: tuple[Source, ...] | None = None
-    sources_policy: Literal["permissive", "strict"] = "permissive"
+    ] = Field(
+        default="adamw_torch",
+        description="The optimiser. This version refuses to train with any but `adamw_torch`.",
+    )
+    lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
+        default="cosine", description="Shape of the learning rate after warm-up. Left out: linear."
+    )
+    warmup_ratio: Dropout = Field(
+        default=0.1,
+        description="Share of the steps with a rising learning rate. Left out: 3 steps.",
+    )
+    precision: Literal["bf16", "fp16", "fp32"] | None = Field(
+        default=None,
+        description="Number format of the base while training. Null: what this machine is fast "
+        "in. `fp16` is refused, because its gradients overflow.",
+    )
+    seed: Whole = Field(default=42, description="Decides initial values, order and dropout.")
+    preference: Preference = Field(
+        default=Preference(), description="The phase that learns from preference sections."
+    )
+    cpt: Cpt = Field(default=Cpt(), description="How prose is learned.")
+    gate: Gate = Field(default=Gate(), description="The choice among named adapters per prompt.")
+    cache: Cache = Field(default=Cache(), description="The cache of tokenised source files.")
+    audio: Audio = Field(default=Audio(), description="How audio sections are read.")
+    adapters: dict[AdapterName, Adapter] | None = Field(
+        default=None,
+        description="Named adapters; sections choose one with `#name`. "
+        "This version trains one adapter per document and refuses to train with these.",
+    )
+    sources: tuple[Source, ...] | None = Field(
+        default=None,
+        description="Files and folders whose text is learned as prose. "
+        "This version refuses to train with these: it learns from the document itself only.",
+    )
+    sources_policy: Literal["permissive", "strict"] = Field(
+        default="permissive",
+        description="Whether sources may lie outside the document's folder (`permissive`). "
+        "Not used by this version.",
+    )
 
     @model_validator(mode="after")
     def _no_conflicts(self) -> Training:
@@ -203,6 +326,19 @@ class Training(Closed):
             raise PydanticCustomError("dlm_conflict", "{message}", context)
         return self
 
+
+#: fields of `training` that are planned when they are left out, whatever their default says
+PLANNED_FIELDS = (
+    "lora_r",
+    "lora_alpha",
+    "lora_dropout",
+    "micro_batch_size",
+    "grad_accum",
+    "learning_rate",
+    "num_epochs",
+    "lr_scheduler",
+    "warmup_ratio",
+)
 
 #: settings of the single adapter, which have no meaning beside named adapters
 FLAT_ADAPTER_FIELDS = (
@@ -231,15 +367,37 @@ def _conflicts(training: Training) -> tuple[tuple[tuple[str, ...], str], ...]:
 
 
 class Export(Closed):
-    default_quant: Literal["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"] = "Q4_K_M"
-    default_temperature: Annotated[Real, Field(gt=0, le=2)] | None = None
-    default_top_p: Annotated[Real, Field(gt=0, le=1)] | None = None
+    default_quant: Literal["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"] = Field(
+        default="Q4_K_M", description="Quantisation of `dlm export` without `--quant`."
+    )
+    default_temperature: Annotated[Real, Field(gt=0, le=2)] | None = Field(
+        default=None,
+        description="Temperature of answers in `dlm prompt` and in exports. "
+        "Null: the likeliest words in `dlm prompt`, the base's own in exports.",
+    )
+    default_top_p: Annotated[Real, Field(gt=0, le=1)] | None = Field(
+        default=None,
+        description="Top-p of answers in `dlm prompt` and in exports. "
+        "Null: not used in `dlm prompt`, the base's own in exports.",
+    )
 
 
 class Frontmatter(Closed):
-    dlm_id: DlmId
-    dlm_version: Annotated[Whole, Field(ge=1, le=CURRENT_VERSION)] = CURRENT_VERSION
-    base_model: NonBlank
-    training: Training = Training()
-    export: Export = Export()
-    system_prompt: str | None = None
+    dlm_id: DlmId = Field(
+        description="Names the document's store. Written by `dlm init`, never changed by hand."
+    )
+    dlm_version: Annotated[Whole, Field(ge=1, le=CURRENT_VERSION)] = Field(
+        default=CURRENT_VERSION, description="Version of the format. A missing key means 1."
+    )
+    base_model: NonBlank = Field(
+        description="The base: a name of the registry, `hf:org/name`, "
+        "or a folder (`./`, `/`, `~/`)."
+    )
+    training: Training = Field(
+        default=Training(), description="How the document is learned. Left out: planned."
+    )
+    export: Export = Field(default=Export(), description="How the model is exported and asked.")
+    system_prompt: str | None = Field(
+        default=None,
+        description="Put before every question, in training, in `dlm prompt` and in exports.",
+    )

@@ -45,6 +45,12 @@ class LineIndex:
     def starts(self) -> list[int]:
         return [0, *(match.end() for match in LINE_END.finditer(self._text))]
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, LineIndex) and self._text == other._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
     def line_column(self, offset: int) -> tuple[int, int]:
         line = bisect_right(self.starts, offset) - 1
         return line, offset - self.starts[line]

@@ -17,7 +17,7 @@ from tree_sitter import Node
 from dlm_engine.document.codes import report
 from dlm_engine.document.fences import attribute_parts
 from dlm_engine.document.model import Diagnostic, SectionType
-from dlm_engine.document.syntax import Syntax
+from dlm_engine.document.syntax import Window
 
 ALLOWED_IN = {
     "harvest": (SectionType.INSTRUCTION, SectionType.PREFERENCE),
@@ -77,13 +77,13 @@ FIELDS: dict[str, dict[str, tuple[Callable[[str], bool], str]]] = {
 
 
 def read_marker(
-    syntax: Syntax, node: Node, section: SectionType, problems: list[Diagnostic]
+    window: Window, node: Node, section: SectionType, problems: list[Diagnostic]
 ) -> tuple[str, dict[str, str]] | None:
     """(kind, attributes) of a sound marker in a section of its type, else None."""
     kind_node = node.child_by_field_name("kind")
     assert kind_node is not None
-    kind = syntax.text_of(kind_node)
-    line = syntax.line_span(node)
+    kind = window.text_of(kind_node)
+    line = window.line_span(node)
     if section not in ALLOWED_IN[kind]:
         wanted = " or ".join(t.value for t in ALLOWED_IN[kind])
         message = f"a {kind} marker belongs in a section of type {wanted}"
@@ -94,7 +94,7 @@ def read_marker(
     values: dict[str, str] = {}
     before = len(problems)
     attributes = [child for child in node.named_children if child.type == "attribute"]
-    for name, span, value, value_span in attribute_parts(syntax, attributes):
+    for name, span, value, value_span in attribute_parts(window, attributes):
         if name not in known:
             problems.append(report(code, span, f"a {kind} marker has no attribute `{name}`"))
         elif name in values:

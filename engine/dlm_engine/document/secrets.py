@@ -94,7 +94,7 @@ _ASSIGNED = re.compile(
     re.IGNORECASE,
 )
 #: a bare `key` is a word of every day; these are the ones that hold a secret
-_KEY_BEFORE = re.compile(r"(?:api|access|private|secret|encryption|signing)[_-]?$", re.IGNORECASE)
+_KEY_BEFORE = re.compile(r"(?:api|access|private|secret|encryption|signing)[_-]?\Z", re.IGNORECASE)
 _HEX = re.compile(r"[0-9a-f]+", re.IGNORECASE)
 _WORDLIKE = re.compile(r"[A-Za-z]+(?:[-_./:][A-Za-z]+)*[.!?]?")
 _PLACEHOLDER = re.compile(

@@ -7,12 +7,14 @@ one is removing its span.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 from tree_sitter import Node
 
 from dlm_engine.document.codes import report
-from dlm_engine.document.fences import Fence, near_fence, read_fence
+from dlm_engine.document.fences import AdapterName, Fence, near_fence, read_fence
 from dlm_engine.document.fields import (
     FIELDS_OF,
     HEADERS,
@@ -25,7 +27,6 @@ from dlm_engine.document.identity import legacy_section_id, section_id
 from dlm_engine.document.model import (
     Diagnostic,
     Fix,
-    LineIndex,
     PreferenceTriple,
     QuestionAnswer,
     Section,
@@ -34,49 +35,66 @@ from dlm_engine.document.model import (
     TextEdit,
 )
 from dlm_engine.document.provenance import read_marker
-from dlm_engine.document.syntax import Syntax
+from dlm_engine.document.syntax import Window
 from dlm_engine.document.text import line_end_of, strip_blank_lines, with_lf
 
-
-def read_sections(
-    syntax: Syntax, adapters: Collection[str] | None, problems: list[Diagnostic]
-) -> tuple[Section, ...]:
-    read = (_section(syntax, node, adapters, problems) for node in syntax.sections())
-    return tuple(section for section in read if section is not None)
+#: the adapter of a question and its words, blanks aside
+QuestionKey = tuple[str | None, str]
 
 
-def _section(
-    syntax: Syntax, node: Node, adapters: Collection[str] | None, problems: list[Diagnostic]
-) -> Section | None:
-    span = syntax.span(node)
-    fence_node = node.child_by_field_name("fence")
-    fence = Fence(SectionType.PROSE)
-    fence_span = None
-    if fence_node is not None:
-        fence_span = syntax.span(fence_node)
-        fence = read_fence(syntax, fence_node, adapters, problems)
-    content_start = span.start if fence_node is None else None
+@dataclass(frozen=True, slots=True)
+class SectionReading:
+    """What the text of one section says; `judging` adds what only several can say together."""
+
+    #: None for prose without text
+    section: Section | None
+    problems: tuple[Diagnostic, ...]
+    adapter: AdapterName | None = None
+    #: of each of the section's pairs
+    questions: tuple[QuestionKey, ...] = ()
+    #: what others have worked out from this section's text and tree alone, by a name of theirs;
+    #: kept here, because an edit keeps the readings of all sections that it does not touch
+    kept: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+
+
+def read_section(window: Window, node: Node) -> SectionReading:
+    """The reading of a section node, which lies inside the window.
+
+    Depends on the node and the text it covers, and on nothing else.
+    """
+    problems: list[Diagnostic] = []
+    span = window.span(node)
+    fence_node: Node | None = None
+    body: Node | None = None
     markers: list[Node] = []
     fields: list[Node] = []
     for child in node.named_children:
-        if child.type == "trailing_space":
-            where = syntax.span(child)
-            fix = Fix("Remove the blanks", (TextEdit(where, ""),))
-            message = "blanks after a fence; read as a fence all the same"
-            problems.append(report("fence-near-miss", where, message, fix))
-        elif child.type == "provenance_marker":
-            markers.append(child)
-        elif child.type in HEADERS:
-            fields.append(child)
-    if content_start is None:
-        content_start = _content_start(syntax, node, span.end)
-    body = node.child_by_field_name("body")
+        match child.type:
+            case "fence":
+                fence_node = child
+            case "body":
+                body = child
+            case "provenance_marker":
+                markers.append(child)
+            case "trailing_space":
+                where = window.span(child)
+                fix = Fix("Remove the blanks", (TextEdit(where, ""),))
+                message = "blanks after a fence; read as a fence all the same"
+                problems.append(report("fence-near-miss", where, message, fix))
+            case _:
+                fields.append(child)
+    fence_span = None if fence_node is None else window.span(fence_node)
+    fence = Fence(SectionType.PROSE)
+    if fence_node is not None:
+        fence = read_fence(window, fence_node, problems)
     provenance = dict(
-        found for m in markers if (found := read_marker(syntax, m, fence.kind, problems))
+        found for m in markers if (found := read_marker(window, m, fence.kind, problems))
     )
     for block in _blocks(body, fields):
-        _judge_block(syntax, block, fence, problems)
-    raw = with_lf(syntax.text[content_start : span.end])
+        _judge_block(window, block, fence, span, problems)
+    first = body or (fields[0] if fields else None)
+    content_start = span.end if first is None else window.span(first).start
+    raw = with_lf(window.text[content_start : span.end])
     if fence_node is None:
         raw = raw.removeprefix("\n")
     raw = raw.removesuffix("\n")
@@ -84,40 +102,35 @@ def _section(
     pairs: tuple[QuestionAnswer, ...] = ()
     triples: tuple[PreferenceTriple, ...] = ()
     if fence.kind in FIELDS_OF:
-        first = leading_field(syntax, body, fence.kind, problems)
-        read = ([first] if first else []) + read_fields(syntax, fields)
+        leading = leading_field(window, body, fence.kind, problems)
+        read = ([leading] if leading else []) + read_fields(window, fields)
         if fence.kind is SectionType.INSTRUCTION:
-            pairs = read_pairs(syntax, read, problems)
+            pairs = read_pairs(window, read, problems)
         else:
-            triples = read_triples(syntax, read, problems)
+            triples = read_triples(window, read, problems)
     if not content and fence_span is not None and fence.kind in (*FIELDS_OF, SectionType.PROSE):
         problems.append(report("section-empty", fence_span, "this section is empty"))
     if fence.kind is SectionType.AUDIO and content and body is not None:
         message = "text under an audio section is not used; put it in `transcript` or in prose"
-        problems.append(report("section-text-unused", syntax.line_span(body), message))
+        problems.append(report("section-text-unused", window.line_span(body), message))
     if fence.kind is SectionType.PROSE and not content:
-        return None
-    return Section(
+        return SectionReading(None, tuple(problems), fence.adapter)
+    adapter = fence.adapter.name if fence.adapter else None
+    section = Section(
         type=fence.kind,
         id=section_id(fence.kind, content, fence.attributes),
         legacy_id=legacy_section_id(fence.kind, raw, fence.attributes),
         content=content,
         span=span,
         fence_span=fence_span,
-        adapter=fence.adapter,
+        adapter=adapter,
         pairs=pairs,
         triples=triples,
         attributes=fence.attributes,
         provenance=provenance,
     )
-
-
-def _content_start(syntax: Syntax, node: Node, end: int) -> int:
-    """Where the text after the fence line and its markers begins."""
-    for child in node.children:
-        if child.type == "body" or child.type in HEADERS:
-            return syntax.span(child).start
-    return end
+    questions = tuple((adapter, " ".join(pair.question.split())) for pair in pairs)
+    return SectionReading(section, tuple(problems), fence.adapter, questions)
 
 
 def _blocks(body: Node | None, fields: list[Node]) -> Iterator[Node]:
@@ -126,52 +139,35 @@ def _blocks(body: Node | None, fields: list[Node]) -> Iterator[Node]:
             yield from (b for b in holder.named_children if b.type != "paragraph")
 
 
-def _judge_block(syntax: Syntax, block: Node, fence: Fence, problems: list[Diagnostic]) -> None:
+def _judge_block(
+    window: Window, block: Node, fence: Fence, section: Span, problems: list[Diagnostic]
+) -> None:
     match block.type:
         case "near_fence":
-            problems.append(near_fence(syntax.text_of(block).rstrip(), syntax.line_span(block)))
+            problems.append(near_fence(window.text_of(block).rstrip(), window.line_span(block)))
         case "near_marker":
             message = "looks like a provenance marker but is read as text"
-            problems.append(report("marker-near-miss", syntax.line_span(block), message))
+            problems.append(report("marker-near-miss", window.line_span(block), message))
         case "code_block" if block.child_by_field_name("close") is None:
-            problems.append(_unclosed(syntax, block))
+            problems.append(_unclosed(window, block, section))
         case "heading" if fence.kind is SectionType.PROSE and fence.known:
-            words = syntax.text_of(block).strip().removesuffix("!probe").rstrip()
+            words = window.text_of(block).strip().removesuffix("!probe").rstrip()
             if words in (HEADERS["question"], HEADERS["answer"]):
                 message = (
                     f"`{words}` is a header only in a section that starts with ::instruction::"
                 )
-                problems.append(report("header-outside-section", syntax.line_span(block), message))
+                problems.append(report("header-outside-section", window.line_span(block), message))
 
 
-def _unclosed(syntax: Syntax, block: Node) -> Diagnostic:
+def _unclosed(window: Window, block: Node, section: Span) -> Diagnostic:
     opening = block.child_by_field_name("open")
     assert opening is not None
-    fence = syntax.text_of(opening).strip()
-    span = syntax.span(block)
-    text = syntax.text[span.start : span.end]
+    fence = window.text_of(opening).strip()
+    span = window.span(block)
+    text = window.text[span.start : span.end]
     end = span.start + len(text.rstrip())
-    new = line_end_of(syntax.text) + fence
+    # The section's own line end: a reading does not look beyond its section.
+    new = line_end_of(window.text[section.start : section.end]) + fence
     fix = Fix("Close the code block", (TextEdit(Span(end, end), new),))
     message = "this code block is never closed"
-    return report("code-block-unclosed", syntax.line_span(opening), message, fix)
-
-
-def judge_repeats(
-    sections: Iterable[Section], lines: LineIndex, problems: list[Diagnostic]
-) -> None:
-    """Report questions asked twice: the same answer is noted, a different one contradicts."""
-    first: dict[tuple[str | None, str], QuestionAnswer] = {}
-    for section in sections:
-        for pair in section.pairs:
-            key = (section.adapter, " ".join(pair.question.split()))
-            known = first.setdefault(key, pair)
-            if known is pair:
-                continue
-            line = lines.line_column(known.question_span.start)[0] + 1
-            if " ".join(known.answer.split()) == " ".join(pair.answer.split()):
-                message = f"the same question and answer as on line {line}"
-                problems.append(report("question-duplicate", pair.question_span, message))
-            else:
-                message = f"the same question as on line {line}, answered differently"
-                problems.append(report("question-contradiction", pair.question_span, message))
+    return report("code-block-unclosed", window.line_span(opening), message, fix)

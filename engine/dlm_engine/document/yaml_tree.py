@@ -206,7 +206,8 @@ def _compose_part(part: str, start: int) -> tuple[yaml.Node | None, Diagnostic |
             except (yaml.YAMLError, RecursionError):
                 continue
             # A key whose value was cut off whole has no value to judge.
-            cut_off = isinstance(node, yaml.MappingNode) and node.value[-1][1].value == ""
+            entries = node.value if isinstance(node, yaml.MappingNode) else []
+            cut_off = bool(entries) and entries[-1][1].value == ""
             return None if cut_off else node, trouble
         return None, trouble
 

@@ -7,7 +7,7 @@ tokens that end a turn for this base, and nothing but the given seed decides a d
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,7 @@ from dlm_engine.inference.model import Sampling
 class Answer:
     text: str
     tokens: int
-    stopped: Literal["end", "length"]
+    stopped: Literal["end", "length", "cancelled"]
 
 
 def attach(base: Any, adapter: Path) -> Any:
@@ -43,8 +43,12 @@ def generate(
     question: str,
     sampling: Sampling,
     on_text: Callable[[str], None] = lambda text: None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> Answer:
-    """Ask one question; `on_text` gets the answer in pieces of whole characters."""
+    """Ask one question; `on_text` gets the answer in pieces of whole characters.
+
+    `cancelled` is asked after every token; when it says so the answer ends there.
+    """
     ids = chat.prompt_ids(question)
     room = int(getattr(model.config, "max_position_embeddings", 1 << 30)) - len(ids)
     if room < 1:
@@ -52,9 +56,11 @@ def generate(
             "the question", f"is {len(ids)} tokens long, more than the base can read", "shorten it"
         )
     streamer = _Pieces(chat, on_text)
-    output = _run(model, chat, [ids], sampling, min(sampling.max_tokens, room), streamer)[0]
+    stop = _Stop(cancelled)
+    output = _run(model, chat, [ids], sampling, min(sampling.max_tokens, room), streamer, [stop])[0]
     streamer.end()
-    return _answer(chat, output)
+    answer = _answer(chat, output)
+    return replace(answer, stopped="cancelled") if stop.asked else answer
 
 
 def answers(
@@ -76,6 +82,7 @@ def _run(
     sampling: Sampling,
     max_tokens: int,
     streamer: Any,
+    stopping: Sequence[Callable[..., torch.Tensor]] = (),
 ) -> list[list[int]]:
     """New token ids of each prompt; shorter prompts are padded on the left and masked."""
     width = max(len(ids) for ids in prompts)
@@ -91,6 +98,8 @@ def _run(
             "temperature": sampling.temperature,
             "top_p": sampling.top_p or 1.0,
         }
+    from transformers import StoppingCriteriaList
+
     device = next(model.parameters()).device
     with torch.inference_mode(), torch.random.fork_rng(enabled=sampling.seed is not None):
         if sampling.seed is not None:
@@ -105,6 +114,7 @@ def _run(
             repetition_penalty=1.0,
             num_beams=1,
             streamer=streamer,
+            stopping_criteria=StoppingCriteriaList(stopping),
             **drawing,
         )
     return [[int(i) for i in row[width:]] for row in output.cpu()]
@@ -115,6 +125,18 @@ def _answer(chat: Chat, output: list[int]) -> Answer:
     end = next((i for i, token in enumerate(output) if token in stops), None)
     kept = output if end is None else output[:end]
     return Answer(chat.decode(kept).strip(), len(kept), "length" if end is None else "end")
+
+
+class _Stop:
+    """Ends generation for every row once `cancelled` says so."""
+
+    def __init__(self, cancelled: Callable[[], bool]) -> None:
+        self._cancelled = cancelled
+        self.asked = False
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **kwargs: Any) -> torch.Tensor:
+        self.asked = self.asked or self._cancelled()
+        return torch.full((input_ids.shape[0],), self.asked, device=input_ids.device)
 
 
 class _Pieces:

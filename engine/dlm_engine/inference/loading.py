@@ -65,7 +65,11 @@ def load_base(
     return model.eval()
 
 
-def load_for_asking(weights: Weights, hardware: Hardware) -> Any:
-    """The base on this machine's device, in the precision that is fast there."""
-    device = {"cuda": "cuda", "rocm": "cuda", "mps": "mps"}.get(hardware.backend, "cpu")
-    return load_base(weights, "bf16" if hardware.bf16_native else "fp32", "sdpa", device)
+def device_of(hardware: Hardware) -> str:
+    """The name torch has for this machine's device."""
+    return {"cuda": "cuda", "rocm": "cuda", "mps": "mps"}.get(hardware.backend, "cpu")
+
+
+def asking_precision(hardware: Hardware) -> str:
+    """The precision that is fast here."""
+    return "bf16" if hardware.bf16_native else "fp32"

@@ -43,14 +43,15 @@ class PromptRequest:
 
 @dataclass(frozen=True, slots=True)
 class PromptOutcome:
-    """`stopped`: "end" when the model ended its answer, "length" at `max_tokens`."""
+    """`stopped`: "end" when the model ended its answer, "length" at `max_tokens`, "cancelled"
+    when it was told to."""
 
     answer: str
     version: int | None
     base_model: str
     prompt_tokens: int
     answer_tokens: int
-    stopped: Literal["end", "length"]
+    stopped: Literal["end", "length", "cancelled"]
     temperature: float
     seconds: float
     notes: tuple[str, ...] = ()

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from dlm_engine.case import Case, open_case
 from dlm_engine.errors import InferenceError
 from dlm_engine.inference.model import PromptOutcome, PromptRequest, Sampling
 from dlm_engine.store import Version
+
+if TYPE_CHECKING:
+    from dlm_engine.inference.resident import Resident
 
 TextListener = Callable[[str], None]
 
@@ -17,8 +21,12 @@ def prompt(
     request: PromptRequest,
     on_text: TextListener = lambda text: None,
     report: Callable[[str], None] = lambda message: None,
+    resident: Resident | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> PromptOutcome:
     """Ask; `on_text` gets the answer as it comes, `report` what takes a moment.
+
+    `cancelled` is asked after every token; when it says so the answer ends there.
 
     Raises:
         DlmError: no question, no version yet, a damaged version, another base.
@@ -35,16 +43,13 @@ def prompt(
         version.require_base(frontmatter.base_model, weights.sha256)
     notes = _changed_since(version, [s.id for s in case.document.sections]) if version else ()
 
-    from dlm_engine.data.chat import Chat
     from dlm_engine.hardware import detect
-    from dlm_engine.inference.generate import attach, generate
-    from dlm_engine.inference.loading import load_for_asking
+    from dlm_engine.inference.generate import generate
+    from dlm_engine.inference.resident import Resident
 
     system = request.system if request.system is not None else frontmatter.system_prompt
-    chat = Chat.of(weights, system)
-    model = load_for_asking(weights, detect())
-    if version is not None:
-        model = attach(model, version.path)
+    memory = resident or Resident()
+    chat = memory.chat(weights, system)
     temperature = request.temperature
     if temperature is None:
         temperature = frontmatter.export.default_temperature or 0.0
@@ -54,7 +59,14 @@ def prompt(
         request.max_tokens,
         request.seed,
     )
-    answer = generate(model, chat, request.question.strip(), sampling, on_text)
+    asking = memory.asking(
+        weights,
+        detect(),
+        version.path if version else None,
+        version.adapter_sha256() if version else None,
+    )
+    with asking as model:
+        answer = generate(model, chat, request.question.strip(), sampling, on_text, cancelled)
     return PromptOutcome(
         answer=answer.text,
         version=version.number if version else None,

@@ -109,6 +109,12 @@ class Version:
     def rejected(self) -> bool:
         return self.state is VersionState.REJECTED
 
+    def adapter_sha256(self) -> str | None:
+        """What the marker says the adapter's tensors are, None where it says nothing."""
+        marker = read_complete(self.path)
+        seal = marker.files.get("adapter_model.safetensors") if marker else None
+        return seal.sha256 if seal else None
+
     def verify(self) -> None:
         """Compare every file with the marker.
 

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,34 +47,107 @@ _EXTRA = 16
 Laid = tuple[Pack, torch.Tensor | None]
 
 
-def aim(trainee: Trainee, document: Sequence[Laid], everyday: Sequence[Laid]) -> list[torch.Tensor]:
-    """Set and freeze every lora_A from what `document` and `everyday` packs compute.
+@dataclass(frozen=True)
+class Everyday:
+    """What a base does with everyday packs: a constant of base, prompt and adapted layers.
+
+    `hidden`: its final hidden states of each pack, as `Trainee.hidden` gives them.
+    `moments`: by group of adapted modules, (d, d) float32 sum of x xᵀ of what feeds it.
+    """
+
+    packs: tuple[Laid, ...]
+    hidden: tuple[torch.Tensor, ...]
+    moments: dict[str, torch.Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        kept = [*self.moments.values(), *self.hidden]
+        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+
+
+def survey(trainee: Trainee, everyday: Sequence[Laid]) -> Everyday:
+    """Run the base over `everyday`, each pack with its trunk."""
+    (own, shared), hidden = _moments(trainee, _listeners(trainee), everyday)
+    # Summed in float64 and kept in float32: half the memory, and equal bytes whether the
+    # survey was made just now or kept from an earlier run.
+    moments = {source: (own[source] + shared[source]).float() for source in own}
+    return Everyday(tuple(everyday), tuple(hidden), moments)
+
+
+def aim(trainee: Trainee, document: Sequence[Laid], everyday: Everyday) -> None:
+    """Set and freeze every lora_A from what the `document` packs compute beside `everyday`.
 
     Each pack comes with its trunk. The tokens a pack's rows share count as everyday.
-    Returns the base's final hidden states of each `everyday` pack, which fall out.
     """
     listeners = _listeners(trainee)
     (own, shared), _ = _moments(trainee, listeners, document)
-    (rest, rest_shared), hidden = _moments(trainee, listeners, everyday)
     count = sum(pack.tokens - pack.prefix for pack, _ in document)
     with _one_thread():
-        directions = {
-            source: _directions(
-                own[source] / count,
-                rest[source] + rest_shared[source] + shared[source],
-                trainee.wiring.rank,
-            )
-            for source in listeners
-        }
-    for source, modules in listeners.items():
-        found = directions[source]
-        for module in modules:
-            weight = module.lora_A["default"].weight
-            with torch.no_grad():
-                weight[: found.shape[0]].copy_(found)
-                weight[found.shape[0] :].zero_()
-            weight.requires_grad_(False)
-    return hidden
+        for source, modules in listeners.items():
+            rest = everyday.moments[source].to("cpu", torch.float64) + shared[source]
+            found = _directions(own[source] / count, rest, trainee.wiring.rank)
+            for module in modules:
+                weight = module.lora_A["default"].weight
+                with torch.no_grad():
+                    weight[: found.shape[0]].copy_(found)
+                    weight[found.shape[0] :].zero_()
+                weight.requires_grad_(False)
+
+
+def aim_further(
+    trainee: Trainee,
+    new: Sequence[Laid],
+    kept: Sequence[Laid],
+    everyday: Everyday,
+    first: int,
+) -> None:
+    """Set the rows of every lora_A from row `first` on to where `new` stands out; freeze all.
+
+    It stands out against `everyday` and, weighted alike, against the `kept` rows, so that
+    what is learned through these rows is heard by neither: the port of one service is not
+    told from another's by the words "port" and "listen". The new rows have few tokens n,
+    so the eigenproblem of `aim` is solved in their span: the left singular vectors of
+    L⁻¹Xᵀ, (d, n), where L Lᵀ is the penalty.
+    """
+    listeners = _listeners(trainee)
+    spans = _inputs(trainee, listeners, new)
+    (known, known_shared), _ = _moments(trainee, listeners, kept)
+    with _one_thread():
+        for source, modules in listeners.items():
+            penalty = _scaled(everyday.moments[source].to("cpu", torch.float64))
+            if source in known:
+                penalty += _scaled(known[source] + known_shared[source])
+            penalty.diagonal().add_(RIDGE)
+            found = _directions_in_span(spans[source], penalty, trainee.wiring.rank - first)
+            for module in modules:
+                weight = module.lora_A["default"].weight
+                with torch.no_grad():
+                    weight[first:].zero_()
+                    weight[first : first + found.shape[0]].copy_(found)
+                weight.requires_grad_(False)
+
+
+def _scaled(moment: torch.Tensor) -> torch.Tensor:
+    """The moment with a mean energy of one per direction."""
+    return moment / moment.diagonal().mean().clamp_min(1e-30)
+
+
+def _directions_in_span(own: torch.Tensor, penalty: torch.Tensor, count: int) -> torch.Tensor:
+    """(at most `count`, d) rows where the tokens `own`, (n, d), are large and `penalty` small.
+
+    Of unit energy on `own`, the most telling first; all float64.
+    """
+    lower = torch.linalg.cholesky(penalty)
+    whitened = torch.linalg.solve_triangular(lower, own.t(), upper=False)
+    left, strength, _ = torch.linalg.svd(whitened, full_matrices=False)
+    heard = int((strength > _SILENCE * strength[0]).sum()) if len(strength) else 0
+    top = left[:, : min(count, heard)]
+    # An eigenvector's sign is arbitrary; fixed, so that it never depends on a library.
+    top = top * torch.sign(top.gather(0, top.abs().argmax(0, keepdim=True)))
+    rows = torch.linalg.solve_triangular(lower.t(), top, upper=True).t()
+    energy = (own @ rows.t()).square().mean(0).clamp_min(1e-30)
+    scaled: torch.Tensor = rows / energy.sqrt()[:, None]
+    return scaled
 
 
 @contextmanager
@@ -155,17 +229,47 @@ def _moments(
     ends are the base's final hidden states as `Trainee.hidden` gives them.
     """
     sums: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] = ({}, {})
+
+    def add(source: str, whole: torch.Tensor, prefix: int) -> None:
+        whole = whole.float()
+        for total, x in zip(sums, (whole[prefix:], whole[:prefix]), strict=True):
+            moment = x.t() @ x
+            total[source] = total[source].add_(moment) if source in total else moment
+
+    hidden = _listen(trainee, listeners, laid, add)
+    own, shared = ({s: m.to("cpu", torch.float64) for s, m in each.items()} for each in sums)
+    return (own, shared), hidden
+
+
+@torch.no_grad()
+def _inputs(
+    trainee: Trainee, listeners: dict[str, list[Any]], laid: Sequence[Laid]
+) -> dict[str, torch.Tensor]:
+    """(n, d) float64 on the CPU: what feeds each group at the rows' own tokens."""
+    found: dict[str, list[torch.Tensor]] = {source: [] for source in listeners}
+
+    def take(source: str, whole: torch.Tensor, prefix: int) -> None:
+        found[source].append(whole[prefix:].to("cpu", torch.float64))
+
+    _listen(trainee, listeners, laid, take)
+    return {source: torch.cat(each) for source, each in found.items()}
+
+
+def _listen(
+    trainee: Trainee,
+    listeners: dict[str, list[Any]],
+    laid: Sequence[Laid],
+    take: Callable[[str, torch.Tensor, int], None],
+) -> list[torch.Tensor]:
+    """Run the base over packs; `take` gets group, (N, d) what feeds it, and the prefix's length.
+
+    Returns the final hidden states of each pack.
+    """
     hidden: list[torch.Tensor] = []
     now: list[Pack] = []
 
     def hook(source: str) -> Callable[[Any, tuple[torch.Tensor, ...]], None]:
-        def add(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-            whole, prefix = inputs[0][0].float(), now[0].prefix
-            for total, x in zip(sums, (whole[prefix:], whole[:prefix]), strict=True):
-                moment = x.t() @ x
-                total[source] = total[source].add_(moment) if source in total else moment
-
-        return add
+        return lambda _, inputs: take(source, inputs[0][0], now[0].prefix)
 
     hooks = [
         modules[0].register_forward_pre_hook(hook(source)) for source, modules in listeners.items()
@@ -178,5 +282,4 @@ def _moments(
     finally:
         for handle in hooks:
             handle.remove()
-    own, shared = ({s: m.to("cpu", torch.float64) for s, m in each.items()} for each in sums)
-    return (own, shared), hidden
+    return hidden

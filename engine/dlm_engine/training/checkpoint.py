@@ -7,7 +7,7 @@ never half of it. Random numbers need no saving, as every draw derives from seed
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,9 +25,10 @@ _REMEDY = "train again with --fresh"
 class StateFacts(BaseModel):
     """Where the run stood; kept in the file's metadata.
 
-    `fingerprint` is of everything that must not change under a resume; `finished` says
-    that the run ended by itself (learned, or at its last step); `known` is what
-    stopping depends on; `sha256` is of the tensors.
+    `fingerprint` is of everything that must not change under a resume, `basis` of that less
+    the rows; `finished` says that the run ended by itself (learned, or at its last step);
+    `known` is what stopping depends on; `rows` are all that were trained, with the question
+    of those that have one; `sha256` is of the tensors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -37,6 +38,8 @@ class StateFacts(BaseModel):
     fingerprint: str
     finished: bool
     known: dict[str, bool]
+    basis: str = ""
+    rows: dict[str, str] = {}
     sha256: str
 
 
@@ -51,6 +54,8 @@ class State:
     parameters: dict[str, torch.Tensor]
     first_moments: dict[str, torch.Tensor]
     second_moments: dict[str, torch.Tensor]
+    basis: str = ""
+    rows: dict[str, str] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, torch.Tensor]:
         named = {
@@ -86,6 +91,8 @@ def write_state(folder: Path, state: State) -> None:
         fingerprint=state.fingerprint,
         finished=state.finished,
         known=state.known,
+        basis=state.basis,
+        rows=state.rows,
         sha256=_digest(tensors),
     )
     write_atomic(folder / STATE_NAME, save(tensors, metadata={"dlm": facts.model_dump_json()}))
@@ -121,6 +128,8 @@ def read_state(folder: Path) -> State | None:
         groups["parameter"],
         groups["first"],
         groups["second"],
+        facts.basis,
+        facts.rows,
     )
 
 

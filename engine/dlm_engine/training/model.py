@@ -14,11 +14,17 @@ from dlm_engine.store import LockMode
 
 
 class Start(StrEnum):
-    """Where training starts: where there is something to learn, anew, or where a run stopped."""
+    """Where training starts.
+
+    auto: anew, unless the current version already is of this document. fresh: anew in any
+    case. resume: where a run stopped. further: from the current version, to learn what is new
+    in the document; anew where that cannot be done.
+    """
 
     AUTO = "auto"
     FRESH = "fresh"
     RESUME = "resume"
+    FURTHER = "further"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from safetensors.torch import save
 
 from dlm_engine.bases import Weights
 from dlm_engine.data.packs import Pack
+from dlm_engine.errors import TrainingError
 
 #: Model types whose transformer is embeddings, layers, norm and nothing else.
 CUTTABLE = frozenset({"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "phi3"})
@@ -83,6 +84,35 @@ class Trainee:
         """Trainable tensors by the names PEFT gives them, sorted."""
         named = ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
         return dict(sorted(named))
+
+    @torch.no_grad()
+    def take_over(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Put an earlier adapter of at most this rank, as PEFT saves it, into the first rows
+        of every lora_A and the first columns of every lora_B; what is further is zero in B.
+
+        Raises:
+            TrainingError: it adapts other modules, or more than fits.
+        """
+        for name, module in self.adapted().items():
+            for part, dim in (("lora_A", 0), ("lora_B", 1)):
+                weight = getattr(module, part)["default"].weight
+                earlier = tensors.get(f"{name}.{part}.weight")
+                room = earlier is not None and earlier.shape[dim] <= weight.shape[dim]
+                if earlier is None or not room or earlier.shape[1 - dim] != weight.shape[1 - dim]:
+                    raise TrainingError(
+                        f"{name}.{part}", "is not what this adapter has there", "train with --fresh"
+                    )
+                if part == "lora_B":
+                    weight.zero_()
+                weight.narrow(dim, 0, earlier.shape[dim]).copy_(earlier)
+
+    def train_columns_from(self, first: int) -> None:
+        """Let gradients reach only the columns of every lora_B from column `first` on."""
+        for module in self.adapted().values():
+            weight = module.lora_B["default"].weight
+            open_ = torch.zeros_like(weight)
+            open_[:, first:] = 1
+            weight.register_hook(lambda gradient, open_=open_: gradient * open_)
 
     def adapted(self) -> dict[str, Any]:
         """The adapted linear modules by name, sorted."""

@@ -13,6 +13,7 @@ imported; what cannot be changed any more is left as it is.
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 from pathlib import Path
@@ -42,6 +43,10 @@ def prepare() -> None:
     """Set what the numerical libraries read when they load; what the user set stays."""
     for name, value in _WAITING.items():
         os.environ.setdefault(name, value)
+    # bitsandbytes runs code from a hub when it finds the package that fetches it, and
+    # complains on every start when it does not. Nothing here runs fetched code.
+    sys.modules.setdefault("kernels", None)  # type: ignore[arg-type]
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
     branch = _mkl_branch()
     if branch is not None:
         os.environ.setdefault("MKL_CBWR", f"{branch},STRICT")
@@ -73,7 +78,7 @@ def settle_in(threads: int | None = None) -> int:
     """
     import torch
 
-    count = threads or _threads_asked() or usable_cores()
+    count = threads or threads_wanted() or usable_cores()
     torch.set_num_threads(count)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
@@ -83,7 +88,12 @@ def settle_in(threads: int | None = None) -> int:
     return count
 
 
-def _threads_asked() -> int | None:
+def threads_wanted() -> int | None:
+    """What `$DLM_THREADS` asks for, None where it is unset or empty.
+
+    Raises:
+        UsageError: it is no number of threads.
+    """
     asked = os.environ.get(THREADS_VARIABLE, "").strip()
     if not asked:
         return None

@@ -13,30 +13,24 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dlm_engine.bases import REGISTRY, BaseSpec, Weights, config
 from dlm_engine.case import Case, open_case
 from dlm_engine.errors import TrainingError
 from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
 from dlm_engine.store import (
-    Banner,
-    Delta,
-    LockFile,
-    Manifest,
-    RunComplete,
+    LockMode,
     RunLog,
-    RunRecord,
     Staging,
     Step,
-    TrainingRunSummary,
-    TrainingSummary,
     Version,
     check_lock,
     ensure_space,
     now,
+    read_lock,
     timestamp,
     write_atomic,
     write_lock,
@@ -55,12 +49,18 @@ from dlm_engine.training.model import (
 from dlm_engine.training.support import require_supported
 
 if TYPE_CHECKING:
+    from dlm_engine.data.packs import Pack
+    from dlm_engine.data.tokens import Encoded
+    from dlm_engine.inference.resident import Resident
     from dlm_engine.training import checkpoint
+    from dlm_engine.training.aim import Everyday
     from dlm_engine.training.checkpoint import StateFacts
-    from dlm_engine.training.sft import Laid, Run, StepReport
+    from dlm_engine.training.further import Addition
+    from dlm_engine.training.network import Trainee
+    from dlm_engine.training.sft import Laid, Run
 
 #: Raise when a change of the algorithm makes other bytes from the same inputs.
-RECIPE = 1
+RECIPE = 2
 CHECKPOINT_FOLDER = "checkpoint"
 _CHECKPOINT_SECONDS = 10.0
 
@@ -69,6 +69,7 @@ def train(
     request: TrainRequest,
     tell: Listener = lambda event: None,
     cancelled: Callable[[], bool] = lambda: False,
+    resident: Resident | None = None,
 ) -> TrainOutcome:
     """Train what the document says into the next version of its adapter.
 
@@ -87,16 +88,22 @@ def train(
 
     if not rows_of(case.document):
         return TrainOutcome(Ending.EMPTY)
+    polite.threads_wanted()
+    weights = case.weights(lambda message: tell(Status(message)))
+    session = _Session(case, request, weights, tell, cancelled, resident)
     with case.store.lock("training"):
         case.store.recover()
-        weights = case.weights(lambda message: tell(Status(message)))
         ensure_space(case.store.root, _space_needed(case.spec))
-        return _Session(case, request, weights, tell, cancelled).run()
+        return session.run()
 
 
 def _space_needed(spec: BaseSpec) -> int:
     """Bytes for adapter, moments and their second copy while the version is sealed."""
     return 4 * max(16 * 2**20, int(spec.size_gb_fp16 * 2**30) // 40)
+
+
+def _digest(facts: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 class _Session:
@@ -109,32 +116,43 @@ class _Session:
         weights: Weights,
         tell: Listener,
         cancelled: Callable[[], bool],
+        resident: Resident | None,
     ) -> None:
-        from dlm_engine.data import Chat, encode_row, rows_of, split_rows
+        from dlm_engine.data import ChatRow, encode_row, rows_of, split_rows
         from dlm_engine.data.packs import packs_of
+        from dlm_engine.inference.resident import Resident
         from dlm_engine.training import settings as settling
+        from dlm_engine.training.records import Records
 
         self.case = case
         self.request = request
         self.weights = weights
         self.tell = tell
         self.cancelled = cancelled
+        self.resident = resident or Resident()
         self.began = time.monotonic()
-        self.started = now()
+        started = now()
         training = case.frontmatter.training
-        self.threads = polite.settle_in()
-        self.hardware: Hardware = detect()
+        threads = polite.settle_in()
+        hardware: Hardware = detect()
         model = config(weights)
         shape = shape_of(model)
         length = settling.sequence_length(training, case.spec)
-        self.chat = Chat.of(weights, case.frontmatter.system_prompt)
-        encoded = [e for r in rows_of(case.document) for e in encode_row(r, self.chat, length)]
+        self.chat = self.resident.chat(weights, case.frontmatter.system_prompt)
+        encoded: list[Encoded] = []
+        #: what each row asks, by its key; "" for prose
+        self.questions: dict[str, str] = {}
+        for row in rows_of(case.document):
+            windows = encode_row(row, self.chat, length)
+            encoded += windows
+            question = row.question if isinstance(row, ChatRow) else ""
+            self.questions |= {window.key: question for window in windows}
         seed = request.seed if request.seed is not None else training.seed
         self.split = split_rows(encoded, seed)
         longest = max(len(row.ids) for row in self.split.train)
         rank = training.lora_r if "lora_r" in training.model_fields_set else None
         self.plan: Plan = plan(
-            self.hardware,
+            hardware,
             shape,
             training,
             longest,
@@ -154,6 +172,7 @@ class _Session:
             packs=len(self.packs),
             seed=request.seed,
         )
+        self.records = Records(case, weights, hardware, self.plan, self.settings, threads, started)
 
     def run(self) -> TrainOutcome:
         from dlm_engine.training import checkpoint
@@ -167,15 +186,45 @@ class _Session:
             if request.start is not Start.FRESH:
                 return self._unchanged(current, facts)
         state = self._state_to_resume(current, fingerprint)
-        lock = self._lock_file("best-effort")
-        check = check_lock(store, lock, request.lock_mode)
+        added = self._addition(current, facts)
+        # The class is earned once the base is loaded; what else drifted is said before that.
+        compared = request.lock_mode in (LockMode.DEFAULT, LockMode.STRICT)
+        locked = read_lock(store) if compared else None
+        klass = locked.determinism_class if locked else "best-effort"
+        check = check_lock(store, self.records.lock_file(klass), request.lock_mode)
         for drift in check.warnings:
             self.tell(Status(f"dlm.lock: {drift.message}"))
-        self._explain()
-        return self._train(state, fingerprint, check.writes)
+        self._explain(added)
+        return self._train(state, current, added, fingerprint)
+
+    def _addition(self, current: Version | None, facts: StateFacts | None) -> Addition | None:
+        """What to add to the current version; None for a whole run, which says why."""
+        from dlm_engine.training.further import addition, earlier_shape
+
+        if self.request.start is not Start.FURTHER:
+            return None
+        if current is None or facts is None:
+            why = "there is no version to go on from"
+        elif facts.basis != self._basis():
+            why = "the settings or the base changed"
+        elif not self.settings.grows:
+            why = "the document fixes the rank or the number of epochs, or asks for DoRA"
+        else:
+            current.verify()
+            shape = earlier_shape(current.path)
+            found = addition(self.split.train, self.questions, facts, *shape, self.settings.rank)
+            if not isinstance(found, str):
+                return found
+            why = found
+        self.tell(Choice("start", "anew", why))
+        return None
 
     def _train(
-        self, state: checkpoint.State | None, fingerprint: str, writes_lock: bool
+        self,
+        state: checkpoint.State | None,
+        current: Version | None,
+        added: Addition | None,
+        fingerprint: str,
     ) -> TrainOutcome:
         import torch
 
@@ -184,18 +233,26 @@ class _Session:
 
         store, request = self.case.store, self.request
         self.tell(Status(f"loading {self.case.spec.key}"))
-        run, validation = self._build()
-        klass = determinism.earn(run.trainee, run.packs[0].pack)
+        run, validation = self._build(current if added else None, added)
+        klass = self.resident.keep(
+            "determinism",
+            (self.settings.layers, self.settings.target_modules, self.settings.kind),
+            lambda: determinism.earn(run.trainee, run.packs[0].pack),
+        )
+        check = check_lock(store, self.records.lock_file(klass), request.lock_mode)
+        for drift in check.warnings:
+            if drift.name == "determinism_class":
+                self.tell(Status(f"dlm.lock: {drift.message}"))
         if state is not None:
             run.resume(state)
             self.tell(Status(f"resuming after step {state.step}"))
         folder = store.root / CHECKPOINT_FOLDER
-        run_id = self._manifest().next_run_id()
+        run_id = self.records.manifest().next_run_id()
         began = saved = time.monotonic()
         report = None
         with RunLog.create(store, run_id, datetime.now(UTC)) as log:
-            log.write(self._banner(run_id, klass))
-            log.write(self._delta())
+            log.write(self.records.banner(run_id, klass))
+            log.write(self.records.delta())
             for report in run.steps(request.max_steps):
                 elapsed = time.monotonic() - began
                 speed = report.tokens / report.seconds if report.seconds else 0.0
@@ -212,7 +269,7 @@ class _Session:
                 self.tell(
                     Progress(
                         report.step,
-                        self.settings.cap,
+                        run.settings.cap,
                         report.loss,
                         report.divergence,
                         report.learned,
@@ -223,8 +280,9 @@ class _Session:
                     )
                 )
                 stop = self.cancelled()
-                if stop or time.monotonic() - saved > _CHECKPOINT_SECONDS:
-                    checkpoint.write_state(folder, run.state(fingerprint))
+                due = stop or time.monotonic() - saved > _CHECKPOINT_SECONDS
+                if due and added is None:
+                    checkpoint.write_state(folder, self._state(run, fingerprint))
                     saved = time.monotonic()
                 if stop:
                     return TrainOutcome(
@@ -251,8 +309,9 @@ class _Session:
                         "lower training.learning_rate",
                     )
                 digest = self._write_adapter(staging, run, fingerprint)
-                summary = self._summary(staging.number, run_id, run, report, val_loss, log)
-                version = staging.commit(self._record(summary))
+                summary = self.records.summary(staging.number, run_id, run, report, val_loss, log)
+                version = staging.commit(self.records.run_record(summary))
+            self.resident.attached(run.trainee.model, digest)
             outcome = TrainOutcome(
                 Ending.TRAINED,
                 version.number,
@@ -268,27 +327,26 @@ class _Session:
                 self.settings.seed,
                 klass,
             )
-            self._write_reports(log, summary, outcome, klass)
-        if writes_lock:
-            write_lock(store, self._lock_file(klass, run_id))
+            self.records.write_reports(log, summary, outcome, klass)
+        if check.writes:
+            write_lock(store, self.records.lock_file(klass, run_id))
         shutil.rmtree(folder, ignore_errors=True)
         return outcome
 
     # --- building ------------------------------------------------------------------------
 
-    def _build(self) -> tuple[Run, list[Laid]]:
+    def _build(self, earlier: Version | None, added: Addition | None) -> tuple[Run, list[Laid]]:
+        """The run, and the packs held out; with `added`, one that goes on from `earlier`."""
         import torch
 
-        from dlm_engine.data import ChatRow, encode_row
-        from dlm_engine.data.packs import Pack, packs_of
-        from dlm_engine.inference.loading import load_base
-        from dlm_engine.training.aim import aim
-        from dlm_engine.training.anchors import ANCHORS
+        from dlm_engine.data.packs import packs_of
+        from dlm_engine.training import further
+        from dlm_engine.training.aim import aim, aim_further
         from dlm_engine.training.network import Trainee, Wiring
         from dlm_engine.training.sft import Laid, Run
 
-        settings = self.settings
-        base = load_base(
+        settings = self.settings if added is None else further.settle_further(self.settings, added)
+        base = self.resident.base(
             self.weights,
             self.plan.precision,
             self.plan.attention,
@@ -306,29 +364,80 @@ class _Session:
             self.plan.gradient_checkpointing,
         )
         trainee = Trainee(base, wiring)
+        self.resident.attached(trainee.model)
         device = torch.device(trainee.device)
 
         def lay(packs: Sequence[Pack]) -> list[tuple[Pack, torch.Tensor | None]]:
             placed = [pack.to(device) for pack in packs]
             return [(pack, trainee.trunk(pack)) for pack in placed]
 
+        def laid(packs: Sequence[Pack]) -> list[Laid]:
+            return [Laid(pack, trunk) for pack, trunk in lay(packs)]
+
+        everyday = self.resident.keep(
+            "everyday",
+            (
+                self.chat.system_prompt,
+                self.settings.sequence_len,
+                self.settings.pack_tokens,
+                self.settings.anchors_per_step,
+                self.settings.target_modules,
+                self.settings.layers,
+            ),
+            lambda: self._survey(trainee, lay),
+        )
+        held = laid(packs_of(self.split.validation, settings.pack_tokens))
+        if added is None or earlier is None:
+            own = lay(self.packs)
+            aim(trainee, own, everyday)
+            anchors = [
+                Laid(pack, trunk, hidden)
+                for (pack, trunk), hidden in zip(everyday.packs, everyday.hidden, strict=True)
+            ]
+            return Run(trainee, settings, [Laid(*each) for each in own], anchors), held
+        trainee.take_over(further.earlier_tensors(earlier.path))
+        new, kept = (
+            lay(packs_of(rows, settings.pack_tokens, settings.pack_rows))
+            for rows in (added.new, added.kept)
+        )
+        aim_further(trainee, new, kept, everyday, added.rank)
+        every = [Laid(*each) for each in (*new, *kept)]
+        return further.FurtherRun(trainee, settings, every, added, laid), held
+
+    def _survey(self, trainee: Trainee, lay: Callable[[Sequence[Pack]], list[Any]]) -> Everyday:
+        from dlm_engine.data import ChatRow, encode_row
+        from dlm_engine.data.packs import packs_of
+        from dlm_engine.training.aim import survey
+        from dlm_engine.training.anchors import ANCHORS
+
+        self.tell(Status("looking at what the base does with everyday questions"))
         encoded = [
             window
             for question, answer in ANCHORS
             for window in encode_row(
-                ChatRow("anchor", question, answer), self.chat, settings.sequence_len
+                ChatRow("anchor", question, answer), self.chat, self.settings.sequence_len
             )
         ]
-        each = settings.anchors_per_step
+        each = self.settings.anchors_per_step
         groups = [encoded[i : i + each] for i in range(0, len(encoded), each)]
-        own = lay(self.packs)
-        everyday = lay([p for group in groups for p in packs_of(group, settings.pack_tokens)])
-        self.tell(Status("looking at what the base does with everyday questions"))
-        base_hidden = aim(trainee, own, everyday)
-        anchors = [Laid(p, t, h) for (p, t), h in zip(everyday, base_hidden, strict=True)]
-        held = packs_of(self.split.validation, settings.pack_tokens)
-        run = Run(trainee, settings, [Laid(p, t) for p, t in own], anchors)
-        return run, [Laid(p, t) for p, t in lay(held)]
+        packs = [p for group in groups for p in packs_of(group, self.settings.pack_tokens)]
+        return survey(trainee, lay(packs))
+
+    def _basis(self) -> str:
+        """Of everything that the adapter's bytes are a function of, but the rows."""
+        training = self.case.frontmatter.training
+        return _digest(
+            {
+                "recipe": RECIPE,
+                "training": training.model_dump(mode="json"),
+                "wrote": sorted(training.model_fields_set),
+                "seed": self.settings.seed,
+                "system": self.chat.system_prompt,
+                "base": self.weights.sha256,
+                "precision": self.plan.precision,
+                "attention": self.plan.attention,
+            }
+        )
 
     def _fingerprint(self) -> str:
         """Of everything that the adapter's bytes are a function of."""
@@ -346,7 +455,7 @@ class _Session:
             "attention": self.plan.attention,
             "checkpointing": self.plan.gradient_checkpointing,
         }
-        return hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()
+        return _digest(whole)
 
     def _state_to_resume(
         self, current: Version | None, fingerprint: str
@@ -371,6 +480,10 @@ class _Session:
             )
         return state
 
+    def _state(self, run: Run, fingerprint: str) -> checkpoint.State:
+        rows = {row.key: self.questions[row.key] for row in self.split.train}
+        return replace(run.state(fingerprint), basis=self._basis(), rows=rows)
+
     # --- what is written ------------------------------------------------------------------
 
     def _write_adapter(self, staging: Staging, run: Run, fingerprint: str) -> str:
@@ -381,151 +494,27 @@ class _Session:
         files = adapter_files(run.trainee, self.weights)
         for name, data in files.items():
             write_atomic(staging.path / name, data)
-        checkpoint.write_state(staging.path, run.state(fingerprint))
+        checkpoint.write_state(staging.path, self._state(run, fingerprint))
         return hashlib.sha256(files["adapter_model.safetensors"]).hexdigest()
-
-    def _manifest(self) -> Manifest:
-        """The store's manifest, written first when there is none or a licence was accepted."""
-        case = self.case
-        manifest = case.store.read_manifest() or Manifest(
-            dlm_id=case.frontmatter.dlm_id,
-            base_model=case.frontmatter.base_model,
-            base_model_revision=case.spec.revision,
-        )
-        source = case.path.absolute()
-        wanted = manifest.model_copy(
-            update={
-                "base_model_revision": case.spec.revision,
-                "base_model_sha256": self.weights.sha256,
-                "license_acceptance": case.licence_record or manifest.license_acceptance,
-                "source_path": source,
-            }
-        )
-        if wanted != manifest or case.store.read_manifest() is None:
-            case.store.write_manifest(wanted)
-        return wanted
-
-    def _record(self, summary: TrainingRunSummary) -> RunRecord:
-        return RunRecord(
-            run=summary,
-            section_ids=tuple(s.id for s in self.case.document.sections),
-            base_model=self.case.frontmatter.base_model,
-            base_model_sha256=self.weights.sha256,
-        )
-
-    def _summary(
-        self,
-        number: int,
-        run_id: int,
-        run: Run,
-        report: StepReport | None,
-        val_loss: float | None,
-        log: RunLog,
-    ) -> TrainingRunSummary:
-        from dlm_engine.training import determinism
-
-        return TrainingRunSummary(
-            run_id=run_id,
-            started_at=self.started,
-            ended_at=now(),
-            adapter_version=number,
-            base_model_revision=self.case.spec.revision,
-            seed=self.settings.seed,
-            steps=run.step,
-            final_train_loss=report.loss if report else None,
-            final_val_loss=val_loss,
-            status="completed",
-            pinned_versions=determinism.pinned_versions(four_bit=self.plan.use_qlora),
-            summary_path=log.summary_path.relative_to(self.case.store.root).as_posix(),
-        )
-
-    def _write_reports(
-        self, log: RunLog, summary: TrainingRunSummary, outcome: TrainOutcome, klass: str
-    ) -> None:
-        assert outcome.version is not None
-        log.write_summary(
-            TrainingSummary(
-                run_id=summary.run_id,
-                adapter_version=outcome.version,
-                seed=summary.seed,
-                final_train_loss=outcome.loss,
-                final_val_loss=outcome.validation_loss,
-                early_stopped=outcome.steps < self.settings.cap,
-                steps=outcome.steps,
-                duration_seconds=outcome.seconds,
-                determinism_class=klass,
-            )
-        )
-        log.write(
-            RunComplete(
-                run_id=summary.run_id,
-                adapter_version=outcome.version,
-                steps=outcome.steps,
-                elapsed_seconds=outcome.seconds,
-                early_stopped=outcome.steps < self.settings.cap,
-                summary_path=summary.summary_path,
-            )
-        )
-
-    def _lock_file(self, klass: str, run_id: int = 1) -> LockFile:
-        from dlm_engine.training import determinism
-
-        case = self.case
-        layers = self.settings.layers
-        return LockFile.model_validate(
-            {
-                "dlm_id": case.frontmatter.dlm_id,
-                "dlm_sha256": hashlib.sha256(case.path.read_bytes()).hexdigest(),
-                "base_model_revision": case.spec.revision,
-                "base_model_sha256": self.weights.sha256,
-                "pinned_versions": determinism.pinned_versions(four_bit=self.plan.use_qlora),
-                "cuda_version": self.hardware.cuda_version,
-                "rocm_version": self.hardware.rocm_version,
-                "hardware_tier": determinism.tier(self.hardware),
-                "seed": self.settings.seed,
-                "determinism_class": klass,
-                "conditions": determinism.conditions(
-                    self.plan,
-                    self.settings,
-                    "all" if layers is None else f"last {layers}",
-                    self.threads,
-                ),
-                "license_acceptance": case.licence_record,
-                "last_run_id": run_id,
-            }
-        )
-
-    def _banner(self, run_id: int, klass: str) -> Banner:
-        from dlm_engine.training import determinism
-
-        versions = determinism.pinned_versions(four_bit=self.plan.use_qlora)
-        chosen = {choice.name: choice.value for choice in self.settings.choices}
-        return Banner(
-            run_id=run_id,
-            seed=self.settings.seed,
-            determinism_class=klass,
-            pinned_versions=tuple(sorted(versions.items())),
-            plan={"precision": self.plan.precision, "attention": self.plan.attention, **chosen},
-        )
-
-    def _delta(self) -> Delta:
-        before = self.case.manifest.content_hashes if self.case.manifest else {}
-        ids = [section.id for section in self.case.document.sections]
-        return Delta(
-            timestamp=timestamp(),
-            new=tuple(dict.fromkeys(i for i in ids if i not in before)),
-            unchanged=tuple(dict.fromkeys(i for i in ids if i in before)),
-            removed=tuple(sorted(set(before) - set(ids))),
-        )
 
     # --- what is said ---------------------------------------------------------------------
 
-    def _explain(self) -> None:
+    def _explain(self, added: Addition | None) -> None:
         if self.case.spec.capability_warning:
             self.tell(Status(self.case.spec.capability_warning))
         for reason in self.plan.reasons:
             name, _, why = reason.partition(": ")
             self.tell(Choice("plan", name, why))
+        if added is not None:
+            rows = "row" if len(added.new) == 1 else "rows"
+            self.tell(
+                Choice(
+                    "start",
+                    f"from the current version, {len(added.new)} new {rows}",
+                    f"what it knows stays; rank {added.rank} grows to {added.grown_rank}",
+                )
+            )
+            return
         for choice in self.settings.choices:
             self.tell(choice)
         self.tell(Choice("validation", f"{len(self.split.validation)} rows", self.split.reason))

@@ -66,6 +66,8 @@ class Settings:
     packs_per_step: int
     anchors_per_step: int
     anchor_weight: float
+    #: the adapter may get more rank than it began with
+    grows: bool
     choices: tuple[Choice, ...]
 
     def rate(self, step: int) -> float:
@@ -176,6 +178,7 @@ def settle(
         packs_per_step=packs_per_step,
         anchors_per_step=ANCHORS_PER_STEP,
         anchor_weight=ANCHOR_WEIGHT,
+        grows=stop and not authored("lora_r") and training.adapter != "dora",
         choices=tuple(notes),
     )
 

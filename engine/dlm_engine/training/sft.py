@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
 
 import torch
 
 from dlm_engine.data.packs import Pack
+from dlm_engine.data.tokens import Encoded
 from dlm_engine.errors import TrainingError
 from dlm_engine.training.checkpoint import State, copies, restore
 from dlm_engine.training.loss import head_divergence, head_loss
@@ -56,13 +56,9 @@ class StepReport:
 
 @dataclass
 class Knowledge:
-    """Which rows the adapter knows, each as of the last time it was looked at.
+    """Which of the `watched` rows the adapter knows, as of the last time each was looked at."""
 
-    Where a document asks questions, its answers decide what "learned" means, and prose is
-    trained along: to recite a heading takes four times the steps of a fact.
-    """
-
-    kind: Literal["chat", "text"]
+    watched: frozenset[str]
     known: dict[str, bool] = field(default_factory=dict)
 
     def note(self, pack: Pack, losses: torch.Tensor) -> None:
@@ -71,7 +67,7 @@ class Knowledge:
         top = losses.detach().to("cpu") <= -math.log(0.5)
         owners = pack.row_of.to("cpu")
         for number, row in enumerate(pack.rows):
-            if row.kind != self.kind:
+            if row.key not in self.watched:
                 continue
             mine = owners == number
             if row.kind == "chat":
@@ -82,6 +78,17 @@ class Knowledge:
     @property
     def count(self) -> int:
         return sum(self.known.values())
+
+
+def goal(rows: Iterable[Encoded]) -> frozenset[str]:
+    """Keys of the rows that have to be known for training to be done.
+
+    Where a document asks questions, its answers decide, and prose is trained along: to
+    recite a heading takes four times the steps of a fact.
+    """
+    every = list(rows)
+    chats = frozenset(row.key for row in every if row.kind == "chat")
+    return chats or frozenset(row.key for row in every)
 
 
 class Run:
@@ -104,11 +111,15 @@ class Run:
             self.parameters.values(), lr=settings.learning_rate, weight_decay=0.0
         )
         self.step = 0
-        rows = [row for laid in packs for row in laid.pack.rows]
-        kind: Literal["chat", "text"] = "chat" if any(r.kind == "chat" for r in rows) else "text"
-        self.knowledge = Knowledge(kind)
-        self.rows = sum(row.kind == kind for row in rows)
+        self.knowledge = Knowledge(goal(row for laid in packs for row in laid.pack.rows))
         self.finished = False
+        #: the step after which every row was last looked at
+        self._looked: int | None = None
+
+    @property
+    def rows(self) -> int:
+        """How many rows have to be known."""
+        return len(self.knowledge.watched)
 
     def state(self, fingerprint: str) -> State:
         """A copy of where the run stands; `fingerprint` is of its inputs."""
@@ -225,6 +236,9 @@ class Run:
     @torch.no_grad()
     def look(self) -> Knowledge:
         """Which rows the adapter knows as it is now."""
+        if self._looked == self.step:
+            return self.knowledge
+        self._looked = self.step
         self.trainee.model.eval()
         for laid in self.packs:
             hidden = self.trainee.hidden(laid.pack, laid.trunk)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dlm_engine.checks import check_surroundings, same_id
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.reports import (
     FileReport,
@@ -19,7 +23,7 @@ from dlm_engine.cli.reports import (
     render_text,
     summary,
 )
-from dlm_engine.document import Severity, decode, parse, read_document
+from dlm_engine.document import LiveDocument, Severity, decode, read_text
 from dlm_engine.errors import DocumentError, UsageError
 
 EPILOG = "Exit code: 0 no errors, 1 errors (with --strict also warnings), 2 nothing to check."
@@ -48,7 +52,7 @@ def command(
 ) -> None:
     """Report every problem in documents, without changing anything."""
     console = globals_of(context).console
-    reports = [_check(name) for name in _documents(paths or ["."])]
+    reports = _with_shared_ids([_check(name) for name in _documents(paths or ["."])])
     chosen = Format.JSON if json else format
     render = {
         Format.TEXT: render_text,
@@ -106,11 +110,32 @@ def _search(folder: Path) -> list[Path]:
 
 
 def _check(name: str) -> FileReport:
+    folder = None
     try:
         if name == "-":
-            document, diagnostics = parse(decode(sys.stdin.buffer.read(), "standard input"))
+            text = decode(sys.stdin.buffer.read(), "standard input")
         else:
-            document, diagnostics = read_document(Path(name))
+            folder = Path(name).absolute().parent
+            text = read_text(Path(name))
     except DocumentError as error:
         return FileReport(name, None, (), unreadable=error)
-    return FileReport(name, document, tuple(diagnostics))
+    live = LiveDocument.open(text)
+    found = [*live.diagnostics, *check_surroundings(live, folder)]
+    return FileReport(name, live.document, tuple(sorted(found, key=lambda d: d.span)))
+
+
+def _with_shared_ids(reports: Sequence[FileReport]) -> list[FileReport]:
+    """The reports, with a warning in those whose `dlm_id` another one has too."""
+    names: defaultdict[str, list[str]] = defaultdict(list)
+    for report in reports:
+        if report.document is not None and report.document.frontmatter is not None:
+            names[report.document.frontmatter.dlm_id].append(report.name)
+    found = []
+    for report in reports:
+        front = report.document.frontmatter if report.document is not None else None
+        if report.document is not None and front is not None:
+            others = [name for name in names[front.dlm_id] if name != report.name]
+            more = (*report.diagnostics, *same_id(report.document.keys, others))
+            report = replace(report, diagnostics=tuple(sorted(more, key=lambda d: d.span)))
+        found.append(report)
+    return found

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,9 +13,22 @@ from dlm_engine.cli.documents import require_trainable
 from dlm_engine.cli.progress import EventPrinter
 from dlm_engine.cli.stopping import stopping
 from dlm_engine.cli.tables import seconds
-from dlm_engine.errors import UsageError
-from dlm_engine.jobs import Ending, Event, Progress, Start, TrainOutcome, TrainRequest, train
+from dlm_engine.cli.watching import follow
+from dlm_engine.errors import DlmError, UsageError
+from dlm_engine.jobs import (
+    Ending,
+    Event,
+    Progress,
+    Start,
+    TrainOutcome,
+    TrainRequest,
+    make_resident,
+    train,
+)
 from dlm_engine.store import LockMode, home_dir
+
+if TYPE_CHECKING:
+    from dlm_engine.jobs import Resident
 
 EPILOG = "Every run adds a version; dlm rollback goes back. Stop it with Ctrl-C at any time."
 
@@ -27,6 +41,10 @@ def command(
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train anew, even if nothing changed.")
+    ] = False,
+    further: Annotated[
+        bool,
+        typer.Option("--further", help="Only add what is new to the current version: seconds."),
     ] = False,
     seed: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Instead of training.seed.", min=0)
@@ -49,6 +67,9 @@ def command(
     i_accept_license: Annotated[
         bool, typer.Option("--i-accept-license", help="Accept the licence of the base.")
     ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Train again whenever the file is saved; Ctrl-C ends.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = (
         False
     ),
@@ -60,14 +81,26 @@ def command(
     request = TrainRequest(
         path=path,
         home=home_dir(at.home),
-        start=_start(resume=resume, fresh=fresh),
+        start=_start(resume=resume, fresh=fresh, further=further),
         seed=seed,
         max_steps=max_steps,
         time_limit=time_limit,
         lock_mode=_lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock),
         accept_licence=i_accept_license,
     )
-    require_trainable(at, path)
+    if watch:
+        _watch(at, request, json=json)
+        return
+    outcome = _train(at, request)
+    if json:
+        at.console.result_json(_facts(outcome))
+    _report(at, path, outcome)
+    if outcome.ending is Ending.CANCELLED:
+        raise typer.Exit(130)
+
+
+def _train(at: Globals, request: TrainRequest, resident: Resident | None = None) -> TrainOutcome:
+    require_trainable(at, request.path)
     printer = EventPrinter(at.console)
     with stopping(printer.say) as stop:
 
@@ -76,20 +109,41 @@ def command(
             printer(event)
 
         try:
-            outcome = train(request, listen, lambda: stop.asked)
+            return train(request, listen, lambda: stop.asked, resident)
         finally:
             printer.finish()
-    if json:
-        at.console.result_json(_facts(outcome))
-    _report(at, path, outcome)
-    if outcome.ending is Ending.CANCELLED:
-        raise typer.Exit(130)
 
 
-def _start(*, resume: bool, fresh: bool) -> Start:
-    if resume and fresh:
-        raise UsageError("dlm train", "--resume and --fresh exclude each other", "choose one")
-    return Start.RESUME if resume else Start.FRESH if fresh else Start.AUTO
+def _watch(at: Globals, request: TrainRequest, *, json: bool) -> None:
+    """Train now and after every change; what cannot be trained is said and waited out."""
+    if json or request.start is not Start.AUTO:
+        other = "--json" if json else f"--{request.start}"
+        raise UsageError("dlm train", f"--watch and {other} exclude each other", "choose one")
+
+    resident = make_resident()
+
+    def once() -> bool:
+        try:
+            outcome = _train(at, replace(request, start=Start.FURTHER), resident)
+        except DlmError as error:
+            at.console.error(error)
+            return True
+        _report(at, request.path, outcome)
+        return outcome.ending is not Ending.CANCELLED
+
+    try:
+        follow(request.path, once, at.console.status)
+    except KeyboardInterrupt:
+        at.console.status("no longer watching")
+
+
+def _start(*, resume: bool, fresh: bool, further: bool) -> Start:
+    chosen = {Start.RESUME: resume, Start.FRESH: fresh, Start.FURTHER: further}
+    starts = [start for start, given in chosen.items() if given]
+    if len(starts) > 1:
+        problem = f"--{starts[0]} and --{starts[1]} exclude each other"
+        raise UsageError("dlm train", problem, "choose one")
+    return starts[0] if starts else Start.AUTO
 
 
 def _lock_mode(*, strict: bool, update: bool, ignore: bool) -> LockMode:

@@ -1,0 +1,231 @@
+"""What is wrong with a document that only its surroundings show: its base, its files, its rows.
+
+`document/` is pure and cannot know these; the command line and the language server both ask
+here, so they give the same verdict on the same file. Like `document/` this never raises on
+user text and writes nothing; it looks whether files exist and reads none. A code's severity
+stands in the table below and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlm_engine.document import (
+    Code,
+    Diagnostic,
+    Fix,
+    KeySpan,
+    LiveDocument,
+    Section,
+    SectionType,
+    Severity,
+    Span,
+    TextEdit,
+)
+from dlm_engine.document.codes import closest
+from dlm_engine.document.moving import moved_problem
+from dlm_engine.errors import BaseModelError
+
+#: characters per token, about, of English prose in the vocabularies of the registry
+CHARACTERS_PER_TOKEN = 4.2
+
+_ROWS = (
+    ("base-unknown", Severity.ERROR, "`base_model` names no base that this version can use."),
+    ("media-missing", Severity.ERROR, "An image or audio file that is not there."),
+    ("source-missing", Severity.ERROR, "A path in `training.sources` that is not there."),
+    (
+        "section-long",
+        Severity.INFORMATION,
+        "A section that is probably longer than `training.sequence_len` and learned in pieces.",
+    ),
+    (
+        "id-duplicate",
+        Severity.WARNING,
+        "Another document has the same `dlm_id`: they share a store.",
+    ),
+    (
+        "changed-since-trained",
+        Severity.INFORMATION,
+        "The document has sections that its current version was not trained on (editors only).",
+    ),
+    (
+        "document-large",
+        Severity.INFORMATION,
+        "A document so large that an editor checks its syntax only (editors only).",
+    ),
+)
+#: the name under which each section keeps its `_Facts`
+_KEPT = "checks"
+CODES: dict[str, Code] = {code: Code(code, severity, text) for code, severity, text in _ROWS}
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What is known of a section wherever it stands, in the places it had when it was read."""
+
+    #: the `sequence_len` that `long` is about
+    most: int | None
+    #: what a media section shows, and what to say when it is not there
+    file: str = ""
+    missing: Diagnostic | None = None
+    long: tuple[Diagnostic, ...] = ()
+
+
+def report(code: str, span: Span, message: str, fix: Fix | None = None) -> Diagnostic:
+    """A diagnostic with the severity of its code. KeyError for a code not in the table."""
+    return Diagnostic(code, CODES[code].severity, message, span, fix)
+
+
+def check_surroundings(live: LiveDocument, folder: Path | None) -> list[Diagnostic]:
+    """Every problem of a document that lies in `folder`, in order of place.
+
+    Without a folder (standard input, a file never saved) relative paths are left alone.
+    """
+    found = [*_base(live, folder), *_sources(live, folder), *_sections(live, folder)]
+    return sorted(found, key=lambda d: d.span)
+
+
+def same_id(keys: Mapping[str, KeySpan], others: Iterable[str]) -> Iterator[Diagnostic]:
+    """`others` are the names of further documents with the `dlm_id` of the one with `keys`."""
+    names = list(others)
+    entry = keys.get("dlm_id")
+    if names and entry is not None:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield report(
+            "id-duplicate",
+            entry.value,
+            f"{names[0]}{more} has the same dlm_id: they share one store, and training one "
+            "replaces what the other has learned; give the copy a new id",
+        )
+
+
+def about_tokens(text: str) -> int:
+    """How many tokens a text has, guessed from its length."""
+    # Scripts without spaces take about a token for each character.
+    wide = 0 if text.isascii() else sum(1 for c in text if ord(c) >= 0x2E80)
+    return round((len(text) - wide) / CHARACTERS_PER_TOKEN + wide)
+
+
+def _base(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
+    entry = live.keys.get("base_model")
+    if live.frontmatter is None or entry is None:
+        return
+    # Reading a registry of models takes longer than most checks; a document without a
+    # usable base has been reported already.
+    from dlm_engine.bases.local import is_local, local_folder
+    from dlm_engine.bases.registry import NOT_OFFERED, REGISTRY
+    from dlm_engine.bases.spec import HUB_ID
+
+    key = live.frontmatter.base_model
+    if key in REGISTRY:
+        return
+    if is_local(key):
+        if folder is None:
+            return
+        try:
+            local_folder(key, folder)
+        except (BaseModelError, OSError, ValueError) as error:
+            why = error.problem if isinstance(error, BaseModelError) else "it is no usable path"
+            yield report("base-unknown", entry.value, f"base {key}: {why}")
+        return
+    if key.startswith("hf:"):
+        name = key.removeprefix("hf:")
+        if not HUB_ID.fullmatch(name) or ".." in name or "--" in name:
+            yield report("base-unknown", entry.value, "a hub base is written hf:org/name")
+        return
+    if key in NOT_OFFERED:
+        why = f"base {key} is not offered: {NOT_OFFERED[key]}"
+        yield report("base-unknown", entry.value, why)
+        return
+    if HUB_ID.fullmatch(key) and "/" in key:
+        fix = _replace(entry, f"hf:{key}")
+        why = f"there is no base {key}; for a model on the hub write hf:{key}"
+        yield report("base-unknown", entry.value, why, fix)
+        return
+    near = closest(key.lower(), tuple(REGISTRY), 0.5)
+    if near is None:
+        yield report("base-unknown", entry.value, f"there is no base {key}")
+        return
+    why = f"there is no base {key}; is {near} meant?"
+    yield report("base-unknown", entry.value, why, _replace(entry, near))
+
+
+def _replace(entry: KeySpan, value: str) -> Fix:
+    return Fix(f"Use {value}", (TextEdit(entry.value, value),))
+
+
+def _sources(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
+    if live.frontmatter is None:
+        return
+    for number, source in enumerate(live.frontmatter.training.sources or ()):
+        entry = live.keys.get(f"training.sources.{number}.path")
+        if entry is not None and not _there(source.path, folder):
+            yield report("source-missing", entry.value, f"there is nothing at {source.path}")
+
+
+def _sections(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
+    most = None if live.frontmatter is None else live.frontmatter.training.sequence_len
+    for index, chunk in enumerate(live.chunks.items):
+        facts = chunk.reading.kept.get(_KEPT)
+        if facts is None or facts.most != most:
+            facts = chunk.reading.kept[_KEPT] = _facts(chunk.reading.section, most)
+        if facts.missing is None and not facts.long:
+            continue
+        moved_by = live.chunks.moved_by(index)
+        if facts.missing is not None and not _there(facts.file, folder):
+            yield moved_problem(facts.missing, moved_by)
+        for problem in facts.long:
+            yield moved_problem(problem, moved_by)
+
+
+def _facts(section: Section | None, most: int | None) -> _Facts:
+    if section is None:
+        return _Facts(most)
+    file = ""
+    missing = None
+    if section.type in (SectionType.IMAGE, SectionType.AUDIO):
+        file = section.attributes.get("path", "")
+    if file:
+        missing = report("media-missing", _head(section), f"there is no file {file}")
+    return _Facts(most, file, missing, () if most is None else tuple(_long_rows(section, most)))
+
+
+def _long_rows(section: Section, most: int) -> Iterator[Diagnostic]:
+    """Rows are what has a length: a pair of question and answer, or a whole prose section."""
+    if section.type is SectionType.PROSE:
+        rows = [(section.content, _head(section))]
+    else:
+        rows = [(f"{p.question}\n{p.answer}", p.question_span) for p in section.pairs]
+    for text, span in rows:
+        # No text has more tokens than bytes, and the guess is never above the length.
+        if len(text) > most and (tokens := about_tokens(text)) > most:
+            yield report(
+                "section-long",
+                span,
+                f"about {tokens} tokens, and training.sequence_len is {most}: "
+                "it is learned in pieces",
+            )
+
+
+def _head(section: Section) -> Span:
+    """The fence, or the first line of what has none."""
+    if section.fence_span is not None:
+        return section.fence_span
+    first = section.content.split("\n", 1)[0]
+    return Span(section.span.start, min(section.span.end, section.span.start + max(1, len(first))))
+
+
+def _there(path: str, folder: Path | None) -> bool:
+    """Whether something is at `path`; a path that cannot be looked for counts as there."""
+    try:
+        wanted = Path(path).expanduser()
+        if wanted.is_absolute():
+            return wanted.exists()
+        return folder is None or (folder / wanted).exists()
+    except RuntimeError:
+        return False
+    except (OSError, ValueError):
+        # A name too long for the system, or with a zero in it, is no file.
+        return False

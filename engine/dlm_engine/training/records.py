@@ -1,0 +1,175 @@
+"""What a training run leaves in the store besides the adapter: manifest, log, summary, lock.
+
+Everything is derived from the run's inputs and its outcome; nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from dlm_engine.bases import Weights
+from dlm_engine.case import Case
+from dlm_engine.hardware import Hardware, Plan
+from dlm_engine.store import (
+    Banner,
+    Delta,
+    LockFile,
+    Manifest,
+    RunComplete,
+    RunLog,
+    RunRecord,
+    TrainingRunSummary,
+    TrainingSummary,
+    now,
+    timestamp,
+)
+from dlm_engine.training import determinism
+from dlm_engine.training.model import TrainOutcome
+from dlm_engine.training.settings import Settings
+
+if TYPE_CHECKING:
+    from dlm_engine.training.sft import Run, StepReport
+
+
+@dataclass(frozen=True)
+class Records:
+    """The facts of one run that its records are made of."""
+
+    case: Case
+    weights: Weights
+    hardware: Hardware
+    plan: Plan
+    settings: Settings
+    threads: int
+    started: datetime
+
+    def manifest(self) -> Manifest:
+        """The store's manifest, written first when there is none or a licence was accepted."""
+        case = self.case
+        manifest = case.store.read_manifest() or Manifest(
+            dlm_id=case.frontmatter.dlm_id,
+            base_model=case.frontmatter.base_model,
+            base_model_revision=case.spec.revision,
+        )
+        source = case.path.absolute()
+        wanted = manifest.model_copy(
+            update={
+                "base_model_revision": case.spec.revision,
+                "base_model_sha256": self.weights.sha256,
+                "license_acceptance": case.licence_record or manifest.license_acceptance,
+                "source_path": source,
+            }
+        )
+        if wanted != manifest or case.store.read_manifest() is None:
+            case.store.write_manifest(wanted)
+        return wanted
+
+    def run_record(self, summary: TrainingRunSummary) -> RunRecord:
+        return RunRecord(
+            run=summary,
+            section_ids=tuple(s.id for s in self.case.document.sections),
+            base_model=self.case.frontmatter.base_model,
+            base_model_sha256=self.weights.sha256,
+        )
+
+    def summary(
+        self,
+        number: int,
+        run_id: int,
+        run: Run,
+        report: StepReport | None,
+        val_loss: float | None,
+        log: RunLog,
+    ) -> TrainingRunSummary:
+        return TrainingRunSummary(
+            run_id=run_id,
+            started_at=self.started,
+            ended_at=now(),
+            adapter_version=number,
+            base_model_revision=self.case.spec.revision,
+            seed=self.settings.seed,
+            steps=run.step,
+            final_train_loss=report.loss if report else None,
+            final_val_loss=val_loss,
+            status="completed",
+            pinned_versions=determinism.pinned_versions(four_bit=self.plan.use_qlora),
+            summary_path=log.summary_path.relative_to(self.case.store.root).as_posix(),
+        )
+
+    def write_reports(
+        self, log: RunLog, summary: TrainingRunSummary, outcome: TrainOutcome, klass: str
+    ) -> None:
+        assert outcome.version is not None
+        log.write_summary(
+            TrainingSummary(
+                run_id=summary.run_id,
+                adapter_version=outcome.version,
+                seed=summary.seed,
+                final_train_loss=outcome.loss,
+                final_val_loss=outcome.validation_loss,
+                early_stopped=outcome.steps < self.settings.cap,
+                steps=outcome.steps,
+                duration_seconds=outcome.seconds,
+                determinism_class=klass,
+            )
+        )
+        log.write(
+            RunComplete(
+                run_id=summary.run_id,
+                adapter_version=outcome.version,
+                steps=outcome.steps,
+                elapsed_seconds=outcome.seconds,
+                early_stopped=outcome.steps < self.settings.cap,
+                summary_path=summary.summary_path,
+            )
+        )
+
+    def lock_file(self, klass: str, run_id: int = 1) -> LockFile:
+        case = self.case
+        layers = self.settings.layers
+        return LockFile.model_validate(
+            {
+                "dlm_id": case.frontmatter.dlm_id,
+                "dlm_sha256": hashlib.sha256(case.path.read_bytes()).hexdigest(),
+                "base_model_revision": case.spec.revision,
+                "base_model_sha256": self.weights.sha256,
+                "pinned_versions": determinism.pinned_versions(four_bit=self.plan.use_qlora),
+                "cuda_version": self.hardware.cuda_version,
+                "rocm_version": self.hardware.rocm_version,
+                "hardware_tier": determinism.tier(self.hardware),
+                "seed": self.settings.seed,
+                "determinism_class": klass,
+                "conditions": determinism.conditions(
+                    self.plan,
+                    self.settings,
+                    "all" if layers is None else f"last {layers}",
+                    self.threads,
+                ),
+                "license_acceptance": case.licence_record,
+                "last_run_id": run_id,
+            }
+        )
+
+    def banner(self, run_id: int, klass: str) -> Banner:
+        versions = determinism.pinned_versions(four_bit=self.plan.use_qlora)
+        chosen = {choice.name: choice.value for choice in self.settings.choices}
+        return Banner(
+            run_id=run_id,
+            seed=self.settings.seed,
+            determinism_class=klass,
+            pinned_versions=tuple(sorted(versions.items())),
+            plan={"precision": self.plan.precision, "attention": self.plan.attention, **chosen},
+        )
+
+    def delta(self) -> Delta:
+        before = self.case.manifest.content_hashes if self.case.manifest else {}
+        ids = [section.id for section in self.case.document.sections]
+        return Delta(
+            timestamp=timestamp(),
+            new=tuple(dict.fromkeys(i for i in ids if i not in before)),
+            unchanged=tuple(dict.fromkeys(i for i in ids if i in before)),
+            removed=tuple(sorted(set(before) - set(ids))),
+        )

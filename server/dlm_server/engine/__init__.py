@@ -1,0 +1,1 @@
+"""The server's side of the engine: a worker process and what it is asked, never its libraries."""

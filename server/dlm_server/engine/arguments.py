@@ -1,0 +1,104 @@
+"""What commands take: their argument types, and the document an argument names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dlm_engine.document import LiveDocument, read_text
+from dlm_engine.errors import DocumentError
+from dlm_server import from_proto
+from dlm_server.dispatch import REQUEST_FAILED, RequestFailed
+from dlm_server.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class OfDocument:
+    uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfQuestion:
+    uri: str
+    question: str
+    version: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfSection:
+    """`pair`: which question of the section, counted from 0; all of them without it."""
+
+    uri: str
+    sectionId: str
+    pair: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfSelection:
+    uri: str
+    range: dict[str, dict[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class OfExport:
+    uri: str
+    target: str
+    quant: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfVersion:
+    uri: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class OfBase:
+    uri: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfSource:
+    uri: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """The document a command is about; `live` as it is in the editor, else on the disk."""
+
+    uri: str
+    path: Path
+    live: LiveDocument
+
+
+def target_of(session: Session, uri: str) -> Target:
+    document = session.document(uri)
+    path = document.path if document is not None else from_proto.path_of(uri)
+    if path is None:
+        raise RequestFailed(
+            REQUEST_FAILED, "the document is not saved yet: save it as a file first"
+        )
+    if document is not None:
+        return Target(document.uri, path, document.live)
+    return Target(uri, path, LiveDocument.open(read_text(path)))
+
+
+def require_trust(session: Session) -> None:
+    if not session.settings.trusted:
+        raise RequestFailed(
+            REQUEST_FAILED, "the folder is not trusted: nothing is trained, asked or exported"
+        )
+
+
+def dlm_id_of(target: Target) -> str:
+    frontmatter = target.live.frontmatter
+    if frontmatter is None:
+        raise DocumentError(target.path.name, "has no usable frontmatter", "correct it first")
+    return frontmatter.dlm_id

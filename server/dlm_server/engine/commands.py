@@ -1,0 +1,295 @@
+"""What `workspace/executeCommand` can do: one table of names, argument types and functions.
+
+Arguments are checked before anything happens; what cannot be done is an error that says what
+to do. Engine work is answered when it ends, as a `Pending`. docs/lsp-extensions.md says each
+command's argument and reply, and a test holds it to this table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from lsprotocol import types as lsp
+
+from dlm_engine.errors import DlmError
+from dlm_engine.worker.messages import Ending, Export, Prompt, Result, Rollback, read
+from dlm_server.dispatch import INVALID_PARAMS, REQUEST_FAILED, Pending, RequestFailed
+from dlm_server.engine import document_commands
+from dlm_server.engine.arguments import (
+    Nothing,
+    OfBase,
+    OfDocument,
+    OfExport,
+    OfQuestion,
+    OfSection,
+    OfSelection,
+    OfSource,
+    OfVersion,
+    require_trust,
+    target_of,
+)
+from dlm_server.engine.queue import Job
+from dlm_server.engine.service import WAIT_SECONDS, Engine, engine_of
+from dlm_server.session import Session
+
+# --- jobs ----------------------------------------------------------------------------------
+
+_Start = Callable[[Callable[[Result], None]], Job]
+
+
+def _when_done(engine: Engine, start: _Start, value: Callable[[Result], Any]) -> Pending:
+    """The answer once the job has ended well; an error with the job's words otherwise."""
+    pending = Pending()
+
+    def done(result: Result) -> None:
+        if result.ending is Ending.DONE:
+            pending.resolve(value(result))
+            return
+        trouble = result.trouble
+        message = str(trouble) if trouble else str(result.ending)
+        data = {"ending": str(result.ending), **(asdict(trouble) if trouble else {})}
+        pending.reject(RequestFailed(REQUEST_FAILED, message, data))
+
+    job = start(done)
+    pending.on_cancel(lambda: _drop(engine, job))
+    return pending
+
+
+def _drop(engine: Engine, job: Job) -> None:
+    engine.cancel(job)
+
+
+def train(session: Session, argument: OfDocument) -> Pending:
+    """Train the saved file now."""
+    require_trust(session)
+    engine, target = engine_of(session), target_of(session, argument.uri)
+
+    def value(result: Result) -> dict[str, Any]:
+        return {
+            "outcome": result.outcome,
+            "version": result.version,
+            "known": result.known,
+            "rows": result.rows,
+            "steps": result.steps,
+            "seconds": result.seconds,
+        }
+
+    return _when_done(
+        engine,
+        lambda done: engine.train(target.uri, target.path, "asked for", "", done),
+        value,
+    )
+
+
+def cancel(session: Session, argument: Nothing) -> dict[str, Any]:
+    """Cancel what runs and what waits."""
+    return {"cancelled": engine_of(session).cancel()}
+
+
+def prompt(session: Session, argument: OfQuestion) -> Pending:
+    """Ask one question; nothing is shown in the text."""
+    require_trust(session)
+    engine, target = engine_of(session), target_of(session, argument.uri)
+    try:
+        params = read(
+            Prompt,
+            {
+                "path": str(target.path),
+                "question": argument.question,
+                "version": argument.version,
+            },
+        )
+    except ValueError as error:
+        raise RequestFailed(INVALID_PARAMS, str(error)) from None
+    return _when_done(
+        engine,
+        lambda done: engine.submit("prompt", target.uri, "asked", "prompt", params, done=done),
+        lambda result: {"text": result.text, "version": result.version},
+    )
+
+
+def ask_section(session: Session, argument: OfSection) -> Pending:
+    """Ask a section's questions; the answers are shown beside them."""
+    require_trust(session)
+    engine, target = engine_of(session), target_of(session, argument.uri)
+    section = target.live.document.section(argument.sectionId)
+    asked = engine.answers.questions(section, argument.pair) if section else ()
+    if not asked:
+        raise RequestFailed(REQUEST_FAILED, "there is no such question in the document any more")
+    return _when_done(
+        engine,
+        lambda done: engine.ask(
+            target.uri, target.path, "asked", asked, kind="prompt", compare=True, done=done
+        ),
+        _answers,
+    )
+
+
+def ask_selection(session: Session, argument: OfSelection) -> Pending:
+    """Ask what is selected."""
+    require_trust(session)
+    engine, target = engine_of(session), target_of(session, argument.uri)
+    snapshot = session.snapshot(argument.uri)
+    if snapshot is None:
+        raise RequestFailed(REQUEST_FAILED, "the document is not open")
+    try:
+        start, end = (
+            lsp.Position(argument.range[which]["line"], argument.range[which]["character"])
+            for which in ("start", "end")
+        )
+    except (KeyError, TypeError):
+        raise RequestFailed(INVALID_PARAMS, "range must have a start and an end") from None
+    span = snapshot.span(lsp.Range(start, end))
+    question = target.live.text[span.start : span.end].strip()
+    section = target.live.section_at(span.start)
+    if not question or section is None:
+        raise RequestFailed(REQUEST_FAILED, "select a question in the body of the document")
+    asked = (engine.answers.selection(section.id, question),)
+    return _when_done(
+        engine,
+        lambda done: engine.ask(
+            target.uri, target.path, "asked", asked, kind="prompt", compare=True, done=done
+        ),
+        _answers,
+    )
+
+
+def probe(session: Session, argument: OfDocument) -> Pending | dict[str, Any]:
+    """Ask every question marked `!probe`."""
+    require_trust(session)
+    engine, target = engine_of(session), target_of(session, argument.uri)
+    asked = engine.answers.to_ask_again(target.live, probes=True, answered=False)
+    if not asked:
+        return {"version": None, "answers": []}
+    return _when_done(
+        engine,
+        lambda done: engine.ask(
+            target.uri, target.path, "asked for", asked, kind="probe", done=done
+        ),
+        _answers,
+    )
+
+
+def _answers(result: Result) -> dict[str, Any]:
+    return {
+        "version": result.version,
+        "answers": [
+            {"key": a.key, "adapted": a.adapted, "base": a.base, "right": a.right}
+            for a in result.answers
+        ],
+    }
+
+
+def export(session: Session, argument: OfExport) -> Pending:
+    """Export the current version."""
+    require_trust(session)
+    engine, target = engine_of(session), target_of(session, argument.uri)
+    params = Export(str(target.path), argument.target, argument.quant, None, WAIT_SECONDS)
+    return _when_done(
+        engine,
+        lambda done: engine.submit(
+            "export", target.uri, "asked for", "export", params, "export", done=done
+        ),
+        lambda result: {
+            "folder": result.folder,
+            "files": list(result.files),
+            "answer": result.text,
+        },
+    )
+
+
+def rollback(session: Session, argument: OfVersion) -> Pending:
+    """Make an earlier version the current one."""
+    require_trust(session)
+    engine, target = engine_of(session), target_of(session, argument.uri)
+    params = Rollback(str(target.path), argument.version)
+
+    def value(result: Result) -> dict[str, Any]:
+        engine.forget_content(target.uri)
+        engine.model_changed(target.uri, result.version)
+        return {"version": result.version}
+
+    return _when_done(
+        engine,
+        lambda done: engine.submit(
+            "export", target.uri, "rollback", "rollback", params, "rollback", done=done
+        ),
+        value,
+    )
+
+
+def restart_engine(session: Session, argument: Nothing) -> dict[str, Any]:
+    """Start the engine anew, whatever state it is in."""
+    engine = engine_of(session)
+    engine.cancel()
+    engine.client.restart()
+    return {"engine": str(engine.client.state)}
+
+
+# --- the table -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """`positional` names the arguments of commands that take them one by one."""
+
+    argument: type
+    run: Callable[[Session, Any], Any]
+    positional: tuple[str, ...] = ()
+
+
+COMMANDS: Final[dict[str, Command]] = {
+    "dlm.train": Command(OfDocument, train),
+    "dlm.cancel": Command(Nothing, cancel),
+    "dlm.prompt": Command(OfQuestion, prompt),
+    "dlm.askSection": Command(OfSection, ask_section),
+    "dlm.askSelection": Command(OfSelection, ask_selection),
+    "dlm.probe": Command(OfDocument, probe),
+    "dlm.export": Command(OfExport, export),
+    "dlm.exportTargets": Command(OfDocument, document_commands.export_targets),
+    "dlm.versions": Command(OfDocument, document_commands.versions),
+    "dlm.rollback": Command(OfVersion, rollback),
+    "dlm.runs": Command(OfDocument, document_commands.runs),
+    "dlm.openStore": Command(OfDocument, document_commands.open_store),
+    "dlm.restartEngine": Command(Nothing, restart_engine),
+    "dlm.migrate": Command(OfDocument, document_commands.migrate),
+    "dlm.newId": Command(OfDocument, document_commands.new_id),
+    "dlm.debugInformation": Command(Nothing, document_commands.debug_information),
+    "dlm/listBaseModels": Command(Nothing, document_commands.list_base_models, ()),
+    "dlm/documentState": Command(OfDocument, document_commands.document_state, ("uri",)),
+    "dlm.setBaseModel": Command(OfBase, document_commands.set_base_model, ("uri", "key")),
+    "dlm.addSourceDirective": Command(OfSource, document_commands.add_source, ("uri", "path")),
+}
+
+
+def execute(session: Session, name: str, arguments: Sequence[Any]) -> Any:
+    """Run a command.
+
+    Raises:
+        RequestFailed: no such command, unusable arguments, or what went wrong.
+    """
+    command = COMMANDS.get(name)
+    if command is None:
+        raise RequestFailed(INVALID_PARAMS, f"there is no command {name[:60]!r}")
+    try:
+        return command.run(session, _argument(command, arguments))
+    except DlmError as error:
+        data = {"subject": error.subject, "problem": error.problem, "remedy": error.remedy}
+        raise RequestFailed(REQUEST_FAILED, str(error), data) from None
+
+
+def _argument(command: Command, arguments: Sequence[Any]) -> Any:
+    given: Any = arguments[0] if arguments else {}
+    if command.positional and not isinstance(given, dict):
+        given = dict(zip(command.positional, arguments, strict=False))
+    try:
+        return read(command.argument, given)
+    except ValueError as error:
+        raise RequestFailed(INVALID_PARAMS, _without_type(str(error))) from None
+
+
+def _without_type(problem: str) -> str:
+    name, _, rest = problem.partition(": ")
+    return f"argument {name.partition('.')[2] or 'object'}: {rest}"

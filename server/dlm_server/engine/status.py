@@ -1,0 +1,134 @@
+"""What the engine is doing, as the editor is told: the shape of `dlm/status`.
+
+See docs/lsp-extensions.md. Plain values in, JSON out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from dlm_engine.worker.messages import Ending, Progress, Result
+from dlm_server.engine.client import State
+from dlm_server.engine.queue import Job, JobKind
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """The running job as it was last heard of."""
+
+    job: Job
+    phase: str = "starting"
+    message: str = ""
+    step: int | None = None
+    steps: int | None = None
+    known: int | None = None
+    rows: int | None = None
+    loss: float | None = None
+    seconds_left: float | None = None
+
+    def heard(self, progress: Progress) -> JobState:
+        """With what `progress` says; a remark does not unsay the figures of the last step."""
+        message = progress.message or (self.message if progress.step is None else "")
+        if progress.step is None:
+            return replace(self, phase=str(progress.phase), message=message)
+        return replace(
+            self,
+            phase=str(progress.phase),
+            message=message,
+            step=progress.step,
+            steps=progress.steps,
+            known=progress.known,
+            rows=progress.rows,
+            loss=progress.loss,
+            seconds_left=progress.seconds_left,
+        )
+
+    @property
+    def percentage(self) -> int | None:
+        if self.step is None or not self.steps:
+            return None
+        return min(100, 100 * self.step // self.steps)
+
+    def __str__(self) -> str:
+        if self.step is None:
+            return self.message or self.phase
+        parts = [f"step {self.step} of at most {self.steps}"]
+        if self.known is not None and self.rows:
+            parts.append(f"{self.known} of {self.rows} known")
+        if self.loss is not None:
+            parts.append(f"loss {self.loss:.2f}")
+        if self.seconds_left is not None:
+            parts.append(f"at most {self.seconds_left:.0f} s left")
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Last:
+    """How the last job ended."""
+
+    kind: JobKind
+    uri: str
+    ending: Ending
+    message: str
+    version: int | None
+
+    @classmethod
+    def of(cls, job: Job, result: Result) -> Last:
+        return cls(job.kind, job.uri, result.ending, message_of(job.kind, result), result.version)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "uri": self.uri,
+            "ending": str(self.ending),
+            "message": self.message,
+            "version": self.version,
+        }
+
+
+def message_of(kind: JobKind, result: Result) -> str:
+    """The end of a job in one line."""
+    if result.trouble is not None:
+        return str(result.trouble)
+    if result.ending is Ending.CANCELLED:
+        return "cancelled"
+    if kind != "train":
+        return "done"
+    if result.outcome == "empty":
+        return "nothing to learn"
+    if result.outcome == "unchanged":
+        return f"nothing new to learn, version {result.version} is current"
+    return (
+        f"version {result.version}: {result.known} of {result.rows} known "
+        f"after {result.steps} steps, {result.seconds:.1f} s"
+    )
+
+
+def status_json(
+    state: State, message: str | None, job: JobState | None, queued: int, last: Last | None
+) -> dict[str, Any]:
+    """The parameters of `dlm/status`."""
+    running = None
+    if job is not None:
+        running = {
+            "id": job.job.id,
+            "kind": job.job.kind,
+            "uri": job.job.uri,
+            "cause": job.job.cause,
+            "phase": job.phase,
+            "message": job.message,
+            "step": job.step,
+            "steps": job.steps,
+            "known": job.known,
+            "rows": job.rows,
+            "loss": job.loss,
+            "secondsLeft": job.seconds_left,
+        }
+    return {
+        "engine": str(state),
+        "job": running,
+        "queued": queued,
+        "message": message,
+        "last": last.as_json() if last else None,
+    }

@@ -1,0 +1,63 @@
+"""Opening, changing, saving and closing documents."""
+
+from __future__ import annotations
+
+import logging
+
+from lsprotocol import types as lsp
+
+from dlm_engine.document import LiveDocument
+from dlm_server import from_proto
+from dlm_server.dispatch import notification
+from dlm_server.documents import OpenDocument
+from dlm_server.session import Session
+
+log = logging.getLogger(__name__)
+
+
+@notification("textDocument/didOpen")
+def did_open(session: Session, params: lsp.DidOpenTextDocumentParams) -> None:
+    item = params.text_document
+    document = OpenDocument(
+        uri=item.uri,
+        path=from_proto.path_of(item.uri),
+        language=item.language_id,
+        version=item.version,
+        live=LiveDocument.open(item.text),
+    )
+    session.open(document)
+    session.publisher.opened(document.uri)
+
+
+@notification("textDocument/didChange")
+def did_change(session: Session, params: lsp.DidChangeTextDocumentParams) -> None:
+    document = session.document(params.text_document.uri)
+    if document is None:
+        log.warning("%s was changed and is not open", params.text_document.uri)
+        return
+    session.open(
+        OpenDocument(
+            uri=document.uri,
+            path=document.path,
+            language=document.language,
+            version=params.text_document.version,
+            live=from_proto.edited(document.live, params.content_changes, session.client.encoding),
+        )
+    )
+    session.publisher.changed(document.uri)
+
+
+@notification("textDocument/didSave")
+def did_save(session: Session, params: lsp.DidSaveTextDocumentParams) -> None:
+    document = session.document(params.text_document.uri)
+    if document is not None:
+        session.publisher.saved(document.uri)
+
+
+@notification("textDocument/didClose")
+def did_close(session: Session, params: lsp.DidCloseTextDocumentParams) -> None:
+    document = session.close(params.text_document.uri)
+    if document is not None:
+        session.publisher.closed(document.uri)
+        if document.path is not None:
+            session.index.look_at([document.path])

@@ -1,0 +1,141 @@
+"""Problems on their way to the client: found in one place, then pushed or fetched, never both.
+
+A client that asks for diagnostics itself gets none unasked. For the others a change is
+published once typing has rested, and only when nothing else waits; what is sent carries the
+version it is about, and is taken back when the document is closed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lsprotocol import types as lsp
+
+from dlm_server import to_proto
+
+if TYPE_CHECKING:
+    from dlm_server.documents import OpenDocument
+    from dlm_server.loop import Loop, Timer
+    from dlm_server.session import Session
+    from dlm_server.settings import Settings
+
+MOST = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All problems of one version of one document, as the client gets them."""
+
+    version: int
+    items: list[lsp.Diagnostic]
+
+    @property
+    def result_id(self) -> str:
+        """Equal for equal problems in equal places; the client gives it back when it asks again."""
+        digest = hashlib.blake2b(repr(self.items).encode("utf-8", "replace"), digest_size=12)
+        return digest.hexdigest()
+
+
+class Publisher:
+    """The one source of diagnostics, for push and pull alike."""
+
+    def __init__(self, session: Session, loop: Loop) -> None:
+        self._session = session
+        self._loop = loop
+        self._timers: dict[str, Timer] = {}
+        #: what was published last, by document, to leave out what the client has already
+        self._published: dict[str, Report] = {}
+
+    def report(self, document: OpenDocument) -> Report:
+        """The problems of a document as it is now."""
+        snapshot = self._session.snapshot_of(document)
+        items = to_proto.diagnostics(snapshot, snapshot.findings)
+        return Report(document.version, limited(items, MOST))
+
+    # -- what happens to documents
+
+    def opened(self, uri: str) -> None:
+        self._published.pop(uri, None)
+        self._soon(uri)
+
+    def changed(self, uri: str) -> None:
+        milliseconds = self._session.settings.diagnostics_debounce_milliseconds
+        if milliseconds:
+            self._schedule(uri, lambda act: self._loop.after(milliseconds / 1000, act))
+        else:
+            self._soon(uri)
+
+    def saved(self, uri: str) -> None:
+        """A save is a rest: nothing is waited for, and files may have come or gone beside it."""
+        self._soon(uri)
+
+    def closed(self, uri: str) -> None:
+        timer = self._timers.pop(uri, None)
+        if timer is not None:
+            timer.cancel()
+        if self._published.pop(uri, None) is not None:
+            self._push(uri, None, [])
+
+    def settings_changed(self, old: Settings, new: Settings) -> None:
+        if old.diagnostics_secrets != new.diagnostics_secrets:
+            self.surroundings_changed()
+
+    def surroundings_changed(self) -> None:
+        """Something other than a document's text has changed that its problems depend on."""
+        if self._session.client.pull_diagnostics:
+            self._session.refresh("diagnostics")
+            return
+        for document in self._session.documents:
+            self._soon(document.uri)
+
+    # -- pushing
+
+    def _soon(self, uri: str) -> None:
+        self._schedule(uri, self._loop.when_idle)
+
+    def _schedule(self, uri: str, later: Callable[[Callable[[], None]], Timer]) -> None:
+        if self._session.client.pull_diagnostics:
+            return
+        waiting = self._timers.pop(uri, None)
+        if waiting is not None:
+            waiting.cancel()
+        self._timers[uri] = later(lambda: self._rested(uri))
+
+    def _rested(self, uri: str) -> None:
+        """Typing has rested; publish unless a change is on its way already."""
+        self._timers[uri] = self._loop.when_idle(lambda: self._publish(uri))
+
+    def _publish(self, uri: str) -> None:
+        self._timers.pop(uri, None)
+        document = self._session.document(uri)
+        if document is None:
+            return
+        report = self.report(document)
+        if self._published.get(document.uri) != report:
+            self._published[document.uri] = report
+            self._push(document.uri, report.version, report.items)
+
+    def _push(self, uri: str, version: int | None, items: list[lsp.Diagnostic]) -> None:
+        params = lsp.PublishDiagnosticsParams(uri=uri, version=version, diagnostics=items)
+        self._session.notify("textDocument/publishDiagnostics", params)
+
+
+def limited(items: list[lsp.Diagnostic], most: int) -> list[lsp.Diagnostic]:
+    """At most `most` items, the worst first to stay, and a last one that counts the rest."""
+    if len(items) <= most:
+        return items
+    worst = sorted(range(len(items)), key=lambda i: (items[i].severity or 1, i))
+    kept = [items[i] for i in sorted(worst[: most - 1])]
+    rest = len(items) - len(kept)
+    return [
+        *kept,
+        lsp.Diagnostic(
+            range=kept[-1].range,
+            severity=lsp.DiagnosticSeverity.Information,
+            source="dlm",
+            message=f"{rest} more problems are not shown; `dlm check` lists all",
+        ),
+    ]

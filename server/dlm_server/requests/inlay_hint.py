@@ -1,0 +1,93 @@
+"""`textDocument/inlayHint`: resolved settings, tokens, answers that nothing else shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lsprotocol import types as lsp
+
+from dlm_server.capabilities import ClientFeatures
+from dlm_server.dispatch import session_request
+from dlm_server.engine.results import result_key
+from dlm_server.engine.service import home_of
+from dlm_server.features.hints import Hint, answer_hints, setting_hints, token_hints
+from dlm_server.features.token_counts import TOKENIZERS, Encoding
+from dlm_server.session import Session, Snapshot
+from dlm_server.views import SectionResult
+
+if TYPE_CHECKING:
+    from dlm_engine.bases import BaseSpec
+
+CAPABILITY = "inlay_hint_provider"
+
+
+def options(client: ClientFeatures) -> lsp.InlayHintOptions:
+    return lsp.InlayHintOptions(resolve_provider=False)
+
+
+@session_request("textDocument/inlayHint")
+def inlay_hint(session: Session, params: lsp.InlayHintParams) -> list[lsp.InlayHint] | None:
+    snapshot = session.snapshot(params.text_document.uri)
+    if snapshot is None:
+        return None
+
+    def again() -> None:
+        session.post(lambda: session.refresh("inlayHint"))
+
+    return hints_of(snapshot, params.range, lambda file: TOKENIZERS.ready(file, again))
+
+
+def hints_of(
+    snapshot: Snapshot, range: lsp.Range, tokenizer: Callable[[Path], Encoding | None]
+) -> list[lsp.InlayHint]:
+    """The hints in a range; `tokenizer` gives the encoding of a file, or None."""
+    settings = snapshot.settings
+    within = snapshot.span(range)
+    found: list[Hint] = []
+    if settings.inlay_hints_enabled:
+        spec = _base(snapshot)
+        found += setting_hints(snapshot.live, spec, within)
+        if settings.inlay_hints_tokens:
+            file = _tokenizer_file(snapshot, spec)
+            encoding = tokenizer(file) if file is not None else None
+            found += token_hints(snapshot.live, encoding, within)
+    drawn_otherwise = settings.results_display == "inline" and snapshot.client.section_results
+    if settings.results_display != "off" and not drawn_otherwise:
+
+        def result(section: str, pair: int) -> SectionResult | None:
+            return snapshot.results.get(result_key(section, pair))
+
+        found += answer_hints(snapshot.live, result, within)
+    return [
+        lsp.InlayHint(
+            position=snapshot.position(hint.offset),
+            label=hint.label,
+            tooltip=hint.tooltip,
+            padding_left=True,
+        )
+        for hint in sorted(found, key=lambda h: h.offset)
+    ]
+
+
+def _base(snapshot: Snapshot) -> BaseSpec | None:
+    """The base where the registry knows it; others are resolved by the engine only."""
+    # Imported here because it brings the libraries that fetch weights.
+    from dlm_engine.bases import REGISTRY
+
+    frontmatter = snapshot.live.frontmatter
+    return REGISTRY.get(frontmatter.base_model) if frontmatter is not None else None
+
+
+def _tokenizer_file(snapshot: Snapshot, spec: BaseSpec | None) -> Path | None:
+    from dlm_engine.bases import cache_root
+    from dlm_engine.errors import StoreError
+
+    if spec is None:
+        return None
+    try:
+        home = home_of(snapshot.settings)
+    except StoreError:
+        return None
+    return cache_root(home) / "bases" / spec.slug / "tokenizer.json"

@@ -1,0 +1,133 @@
+"""`dlm train --watch`: what it trains, what it survives, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from dlm_engine.cli import watching
+from dlm_engine.cli.entry import main
+from dlm_engine.document import content_digest, read_document
+from dlm_engine.errors import StoreLocked
+from dlm_engine.jobs import Ending, TrainOutcome
+
+TEXT = """\
+---
+dlm_id: 01KADB8Q6NX3V7T0M5E9RCWZ4H
+dlm_version: 15
+base_model: smollm2-135m
+---
+
+::instruction::
+### Q
+Who?
+### A
+Amira.
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.dlm"
+    path.write_text(TEXT)
+    return path
+
+
+def replaced(path: Path, text: str) -> None:
+    """Save as editors do: another file takes the place of this one."""
+    beside = path.with_suffix(".new")
+    beside.write_text(text)
+    os.replace(beside, path)
+
+
+def test_a_real_save_is_seen_and_one_that_teaches_nothing_new_is_not(path: Path) -> None:
+    found = watching.contents(path)
+    first = next(found)
+
+    def save_twice() -> None:
+        replaced(path, TEXT + "\n\n")
+        replaced(path, TEXT.replace("Amira", "Bo"))
+
+    saving = threading.Thread(target=save_twice)
+    saving.start()
+    second = next(found)
+    saving.join()
+    assert second != first
+    assert second == content_digest(read_document(path)[0])
+    replaced(path, "---\nbroken")
+    assert next(found) not in (first, second)
+    path.unlink()
+    assert next(found) == ""
+
+
+Job = Callable[..., TrainOutcome]
+
+
+@pytest.fixture
+def run(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[object]], int]:
+    """Run the command with these outcomes of the job, one for each change of the file."""
+
+    def start(outcomes: list[object]) -> int:
+        rest = iter(outcomes)
+
+        def job(*arguments: object) -> TrainOutcome:
+            outcome = next(rest)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            assert isinstance(outcome, TrainOutcome)
+            return outcome
+
+        def changes(path: Path) -> Iterator[None]:
+            for number in range(len(outcomes) - 1):
+                path.write_text(TEXT.replace("Amira", f"Bo {number}"))
+                yield None
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("dlm_engine.cli.commands.train.train", job)
+        monkeypatch.setattr(watching, "_changes", changes)
+        return main(["train", str(path), "--watch"])
+
+    return start
+
+
+TRAINED = TrainOutcome(Ending.TRAINED, version=3, steps=5, learned=1, rows=1, seconds=1.0)
+
+
+def test_it_trains_once_for_every_change_and_ctrl_c_ends_it_well(
+    run: Callable[[list[object]], int], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([TRAINED, TRAINED]) == 0
+    said = capsys.readouterr().err
+    assert said.count("version 3: 1 of 1 known") == 2
+    assert said.count("waiting for") == 2
+    assert f"{path} has changed" in said
+    assert said.endswith("no longer watching\n")
+
+
+def test_what_cannot_be_trained_is_said_and_waited_out(
+    run: Callable[[list[object]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = StoreLocked("/s", "is in use by process 7", "wait")
+    assert run([held, TRAINED]) == 0
+    said = capsys.readouterr().err
+    assert "error: /s: is in use by process 7: wait" in said
+    assert "version 3" in said
+
+
+def test_a_training_that_is_stopped_ends_the_watch(
+    run: Callable[[list[object]], int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([TrainOutcome(Ending.CANCELLED, steps=1), TRAINED]) == 0
+    assert "waiting for" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("other", ["--json", "--fresh", "--resume"])
+def test_what_makes_no_sense_with_it_is_refused(
+    other: str, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(path), "--watch", other]) == 2
+    assert f"--watch and {other} exclude each other" in capsys.readouterr().err

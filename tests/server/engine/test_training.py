@@ -1,0 +1,306 @@
+"""The whole way with real parts: an editor, the server, its worker, a store, the tiny base."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.engine.editor import AFTER_DELAY, FOCUS_OUT, Editor
+from tests.tiny import document_text
+
+from dlm_engine.document import new_id, parse
+from dlm_engine.store import Store
+
+pytestmark = [pytest.mark.slow]
+
+DLM_ID = "01HZ4X7TGZM3J1A2B3C4D5E6F7"
+SHORT = "training:\n  num_epochs: 12\n"
+LONG = "training:\n  num_epochs: 5000\n"
+PROBE = "### Q !probe\nWhere is the harbour?\n### A\nIt is at Norby.\n"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A document that has been trained once, and its home."""
+
+    path: Path
+    home: Path
+    text: str
+    dlm_id: str = DLM_ID
+
+    @property
+    def store(self) -> Store:
+        return Store(self.home, self.dlm_id)
+
+    def facts(self, base: Path, extra: str) -> str:
+        """Another text for the same document."""
+        return document_text(str(base), extra=extra).replace(DLM_ID, self.dlm_id)
+
+    def numbers(self) -> list[int]:
+        return [v.number for v in self.store.versions() if v.complete]
+
+    def section(self) -> str:
+        return parse(self.path.read_text())[0].sections[0].id
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Place:
+    """Trained by command, in an editor, as a person begins."""
+    folder = tmp_path_factory.mktemp("original")
+    path = folder / "facts.dlm"
+    text = document_text(str(tiny_base), extra=SHORT) + PROBE
+    path.write_text(text)
+    with Editor(folder / "home", {"probes": {"afterTraining": False}}) as editor:
+        uri = editor.open(path)
+        editor.save(uri, path, text)
+        trained = editor.command("dlm.train", uri=uri)
+        assert (trained["outcome"], trained["version"]) == ("trained", 1)
+        # The save came first and the document was not armed: it trained nothing.
+        causes = {s["job"]["cause"] for s in editor.told("dlm/status") if s["job"]}
+        assert causes == {"asked for"}
+        steps = editor.told("dlm/trainingProgress")
+        assert steps[-1]["step"] == steps[-1]["total_steps"] == 12
+        assert steps[-1]["run_id"] == 1
+        kinds = [m["value"]["kind"] for m in editor.told("$/progress")]
+        assert (kinds[0], kinds[-1]) == ("begin", "end")
+    return Place(path, folder / "home", text)
+
+
+@pytest.fixture(scope="module")
+def window(original: Place) -> Iterator[Editor]:
+    with Editor(original.home) as running:
+        yield running
+
+
+@pytest.fixture
+def editor(window: Editor) -> Editor:
+    """One editor for all tests, because its engine is warm; what it heard before is forgotten."""
+    window.forget()
+    return window
+
+
+@pytest.fixture
+def place(original: Place, tmp_path: Path) -> Place:
+    """The trained document as another one, with a store of its own in the same home."""
+    dlm_id = new_id()
+    root = original.store.root
+    shutil.copytree(root, root.with_name(dlm_id))
+    for name in ("manifest.json", "dlm.lock"):
+        file = root.with_name(dlm_id) / name
+        file.write_text(file.read_text().replace(DLM_ID, dlm_id))
+    text = original.text.replace(DLM_ID, dlm_id)
+    path = tmp_path / "facts.dlm"
+    path.write_text(text)
+    return Place(path, original.home, text, dlm_id)
+
+
+def ended(uri: str, kind: str, ending: str = "done") -> Any:
+    def check(status: dict[str, Any]) -> bool:
+        last = status["last"]
+        over = status["job"] is None and status["queued"] == 0
+        wanted = (uri, kind, ending)
+        return bool(over and last and (last["uri"], last["kind"], last["ending"]) == wanted)
+
+    return check
+
+
+def test_a_save_of_a_changed_document_trains_it_and_asks_its_probes(
+    editor: Editor, place: Place
+) -> None:
+    uri = editor.open(place.path)
+    editor.save(uri, place.path, place.text.replace("4417", "9032"))
+    status = editor.status(ended(uri, "probe"))
+    assert status["last"]["version"] == 2
+    assert place.numbers() == [1, 2]
+    told = editor.results(lambda r: r["uri"] == uri and r["items"][0]["state"] != "running")
+    [item] = told["items"]
+    assert item["state"] == "failed"
+    assert item["modelVersion"] == 2
+    assert item["reference"] == "It is at Norby."
+    assert item["question"] == "Where is the harbour?"
+    assert place.text.splitlines()[item["range"]["start"]["line"]] == "Where is the harbour?"
+    busy = [s for s in editor.told("dlm/status") if s["job"] and s["job"]["step"]]
+    assert {s["engine"] for s in busy} == {"busy"}
+    assert busy[0]["job"]["cause"] == "the document was saved"
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"train": {"on": "never"}}, 1),
+        ({"trusted": False}, 1),
+        ({}, AFTER_DELAY),
+        ({}, FOCUS_OUT),
+    ],
+)
+def test_no_other_save_trains(settings: dict[str, Any], reason: int, place: Place) -> None:
+    settings = {"train": {"settleMilliseconds": 0, **settings.pop("train", {})}, **settings}
+    with Editor(place.home, settings) as editor:
+        uri = editor.open(place.path)
+        editor.save(uri, place.path, place.text.replace("4417", "9032"), reason)
+        assert editor.command("dlm.versions", uri=uri)[-1]["version"] == 1
+        assert editor.worker() is None
+        if settings.get("trusted") is False:
+            assert "not trusted" in editor.refused("dlm.train", uri=uri)
+            assert "not trusted" in editor.refused("dlm.prompt", uri=uri, question="?")
+
+
+def test_a_document_with_errors_is_not_trained_and_the_status_says_so(
+    editor: Editor, place: Place
+) -> None:
+    uri = editor.open(place.path)
+    editor.save(uri, place.path, place.text.replace("base_model", "base_modle"))
+    status = editor.status(lambda s: s["message"])
+    assert "not trained: the document has" in status["message"]
+    assert place.numbers() == [1]
+
+
+def test_unchanged_content_trains_nothing_and_starts_nothing_twice(
+    editor: Editor, place: Place
+) -> None:
+    uri = editor.open(place.path)
+    changed = place.text.replace("4417", "9032")
+    editor.save(uri, place.path, changed)
+    editor.status(ended(uri, "probe"))
+    before = editor.count("dlm/status")
+    editor.save(uri, place.path, changed + "\n\n")
+    assert editor.command("dlm.train", uri=uri)["outcome"] == "unchanged"
+    later = editor.told("dlm/status")[before:]
+    assert {s["job"]["cause"] for s in later if s["job"]} <= {"asked for"}
+    assert place.numbers() == [1, 2]
+
+
+def test_of_many_saves_the_newest_wins(editor: Editor, place: Place, tiny_base: Path) -> None:
+    uri = editor.open(place.path)
+    slow = place.facts(tiny_base, "training:\n  num_epochs: 60\n")
+    editor.save(uri, place.path, slow)
+    editor.status(lambda s: s["job"] and s["job"]["step"])
+    for name in ("Asby", "Bosby", "Corby"):
+        editor.save(uri, place.path, place.text.replace("Norby", name))
+        editor.wait(
+            lambda m: (
+                bool(editor.told("dlm/status")) and editor.told("dlm/status")[-1]["queued"] == 1
+            )
+        )
+    editor.status(lambda s: ended(uri, "probe")(s) and s["last"]["version"] == 3)
+    assert place.numbers() == [1, 2, 3]
+    record = place.store.versions()[-1].run_record()
+    assert record is not None
+    assert record.section_ids == (place.section(),)
+    assert "Corby" in place.path.read_text()
+
+
+def test_a_cancel_ends_training_within_a_step(
+    editor: Editor, place: Place, tiny_base: Path
+) -> None:
+    uri = editor.open(place.path)
+    editor.save(uri, place.path, place.facts(tiny_base, LONG))
+    editor.status(lambda s: s["job"] and (s["job"]["step"] or 0) >= 1)
+    assert editor.command("dlm.cancel") == {"cancelled": 1}
+    editor.status(ended(uri, "train", "cancelled"))
+    assert place.numbers() == [1]
+    assert editor.worker() is not None
+
+
+def test_asking_a_section_shows_both_answers_which_go_stale_with_it(
+    editor: Editor, place: Place
+) -> None:
+    uri = editor.open(place.path)
+    reply = editor.command("dlm.askSection", uri=uri, sectionId=place.section(), pair=1)
+    [answer] = reply["answers"]
+    shown = editor.results(lambda r: r["items"] and r["items"][0]["state"] == "ok")
+    [item] = shown["items"]
+    assert (item["adapted"], item["base"]) == (answer["adapted"], answer["base"])
+    assert item["adapted"]
+    running = [r["items"][0] for r in editor.told("dlm/sectionResults")]
+    assert "running" in {r["state"] for r in running}
+    changed = place.text.replace("Ana", "Bea").replace("base_model", "# a remark\nbase_model")
+    editor.edit(uri, changed)
+    stale = editor.results(lambda r: r["items"] and r["items"][0]["state"] == "stale")
+    assert stale["items"][0]["range"]["start"]["line"] == item["range"]["start"]["line"] + 1
+    editor.edit(uri, place.text)
+    count = editor.count("dlm/sectionResults")
+    editor.results(lambda r: r["items"][0]["state"] == "ok", after=count - 1)
+
+
+def test_what_holds_the_store_is_named_while_training_waits(editor: Editor, place: Place) -> None:
+    uri = editor.open(place.path)
+    with place.store.lock("packing"):
+        editor.save(uri, place.path, place.text.replace("4417", "9032"))
+        status = editor.status(lambda s: s["job"] and s["job"]["phase"] == "waiting")
+        assert f"process {os.getpid()}" in status["job"]["message"]
+    editor.status(ended(uri, "probe"))
+    assert place.numbers() == [1, 2]
+
+
+def test_two_windows_on_one_store_take_turns(editor: Editor, place: Place) -> None:
+    with Editor(place.home) as other:
+        uri, too = editor.open(place.path), other.open(place.path)
+        first = editor.send_command("dlm.train", uri=uri)
+        second = other.send_command("dlm.train", uri=too)
+        place.path.write_text(place.text.replace("4417", "9032"))
+        for window, request in ((editor, first), (other, second)):
+            assert window.answer(request)["result"]["outcome"] in ("trained", "unchanged")
+        assert editor.command("dlm.versions", uri=uri) == other.command("dlm.versions", uri=too)
+        for version in place.store.versions():
+            version.verify()
+
+
+def test_a_killed_worker_loses_nothing_and_is_started_again(
+    editor: Editor, place: Place, tiny_base: Path
+) -> None:
+    uri = editor.open(place.path)
+    editor.save(uri, place.path, place.facts(tiny_base, LONG))
+    editor.status(lambda s: s["job"] and (s["job"]["step"] or 0) >= 1)
+    worker = editor.worker()
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
+    status = editor.status(lambda s: s["engine"] == "restarting")
+    assert "signal 9" in status["message"]
+    editor.status(ended(uri, "train", "failed"))
+    current = place.store.current()
+    assert current is not None
+    current.verify()
+    assert current.number == 1
+    before = editor.count("dlm/status")
+    editor.status(lambda s: s["engine"] == "idle", after=before - 1)
+    assert editor.command("dlm.prompt", uri=uri, question="Where is the pier?")["version"] == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="waits for a process that is no child")
+def test_no_worker_outlives_a_killed_server(place: Place, tiny_base: Path) -> None:
+    with Editor(place.home) as editor:
+        uri = editor.open(place.path)
+        editor.save(uri, place.path, place.facts(tiny_base, LONG))
+        editor.status(lambda s: s["job"] and (s["job"]["step"] or 0) >= 1)
+        worker = editor.worker()
+        assert worker is not None
+        descriptor = os.pidfd_open(worker)
+        try:
+            editor.process.kill()
+            ready, _, _ = select.select([descriptor], [], [], 3)
+            assert ready, "the worker lives on"
+        finally:
+            os.close(descriptor)
+
+
+def test_a_rollback_makes_the_next_save_train_again(editor: Editor, place: Place) -> None:
+    uri = editor.open(place.path)
+    changed = place.text.replace("4417", "9032")
+    editor.save(uri, place.path, changed)
+    editor.status(ended(uri, "probe"))
+    assert editor.command("dlm.rollback", uri=uri, version=1) == {"version": 1}
+    assert [v["current"] for v in editor.command("dlm.versions", uri=uri)] == [True, False]
+    editor.save(uri, place.path, changed)
+    editor.status(
+        lambda s: s["last"] and s["last"]["kind"] == "train" and s["last"]["version"] == 3
+    )
+    assert "does not exist" in editor.refused("dlm.rollback", uri=uri, version=99)

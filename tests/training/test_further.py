@@ -1,0 +1,401 @@
+"""Going on from a version: what is new is learned, what was there stays bit for bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tests.tiny import FACTS, document_text
+from tests.training.parts import SETTINGS, WIRING, lay, rows, trainee
+
+from dlm_engine.data.packs import packs_of
+from dlm_engine.data.rows import ChatRow, Row, TextRow
+from dlm_engine.data.tokens import Encoded
+from dlm_engine.jobs import (
+    Choice,
+    Ending,
+    Event,
+    PromptRequest,
+    Start,
+    TrainOutcome,
+    TrainRequest,
+    make_resident,
+    prompt,
+    train,
+)
+from dlm_engine.store import Store
+from dlm_engine.training.aim import aim, aim_further, survey
+from dlm_engine.training.checkpoint import StateFacts, read_facts
+from dlm_engine.training.further import Addition, FurtherRun, addition, nearest, settle_further
+from dlm_engine.training.sft import Laid
+
+# --- what is new ---------------------------------------------------------------------------
+
+
+def encoded(row: Row, *ids: int) -> Encoded:
+    kind = "chat" if isinstance(row, ChatRow) else "text"
+    return Encoded(row.key, row.section_id, kind, (1, 2, *ids, 3), 2)  # type: ignore[arg-type]
+
+
+LEARNED: list[Row] = [ChatRow("s", f"Who keeps lamp {n}?", f"Ana {n}.") for n in range(10)]
+NEW = ChatRow("s", "Where is the pier?", "In Norby.")
+
+
+def facts(*trained: Row, unknown: tuple[Row, ...] = ()) -> StateFacts:
+    return StateFacts(
+        step=9,
+        fingerprint="",
+        finished=True,
+        known={r.key: r not in unknown for r in trained if isinstance(r, ChatRow)},
+        rows={r.key: r.question if isinstance(r, ChatRow) else "" for r in trained},
+        sha256="",
+    )
+
+
+def judge(present: list[Row], known: StateFacts, rank: int = 16, alpha: int = 32) -> Addition | str:
+    questions = {r.key: r.question if isinstance(r, ChatRow) else "" for r in present}
+    return addition([encoded(row) for row in present], questions, known, rank, alpha, 16)
+
+
+def test_a_row_that_was_not_trained_is_new() -> None:
+    found = judge([*LEARNED, NEW], facts(*LEARNED))
+    assert isinstance(found, Addition)
+    assert [row.key for row in found.new] == [NEW.key]
+    assert {row.key for row in found.kept} == {row.key for row in LEARNED}
+    assert (found.grown_rank, found.grown_alpha) == (20, 40)
+
+
+def test_a_row_that_was_trained_and_not_learned_is_new_again() -> None:
+    found = judge(LEARNED, facts(*LEARNED, unknown=(LEARNED[3],)))
+    assert isinstance(found, Addition)
+    assert [row.key for row in found.new] == [LEARNED[3].key]
+
+
+@pytest.mark.parametrize(
+    ("present", "known", "why"),
+    [
+        (LEARNED, facts(*LEARNED), "nothing was added"),
+        ([*LEARNED[1:], NEW], facts(*LEARNED), "only a whole run forgets"),
+        ([*LEARNED, NEW], facts(*LEARNED, TextRow("s", "Once.")), "only a whole run forgets"),
+        (LEARNED, facts(*LEARNED[:4]), "6 of 10 rows are new"),
+    ],
+)
+def test_some_changes_take_a_whole_run(present: list[Row], known: StateFacts, why: str) -> None:
+    found = judge(present, known)
+    assert isinstance(found, str)
+    assert why in found
+
+
+def test_an_adapter_does_not_grow_for_ever() -> None:
+    found = judge([*LEARNED, NEW], facts(*LEARNED), rank=64, alpha=128)
+    assert found == "the adapter has grown to rank 64"
+
+
+@pytest.mark.parametrize("question", ["Who keeps lamp 4?", "Who keeps the lamp 4?"])
+def test_an_edited_fact_replaces_the_old_one(question: str) -> None:
+    edited = ChatRow("s", question, "Bo 4.")
+    found = judge([*LEARNED[:4], edited, *LEARNED[5:]], facts(*LEARNED))
+    assert isinstance(found, Addition)
+    assert [row.key for row in found.new] == [edited.key]
+
+
+@pytest.mark.parametrize("rank", [1, 3, 7, 16, 24])
+@pytest.mark.parametrize("alpha", [1, 10, 16, 33])
+def test_growing_keeps_the_scale_of_every_product(rank: int, alpha: int) -> None:
+    found = judge([*LEARNED, NEW], facts(*LEARNED), rank, alpha)
+    assert isinstance(found, Addition)
+    assert found.grown_alpha * rank == alpha * found.grown_rank
+
+
+def test_the_rows_trained_along_are_those_most_like_the_new_one() -> None:
+    new = encoded(NEW, 10, 11, 12)
+    like = [encoded(row, 10, 11, 50 + n) for n, row in enumerate(LEARNED[:4])]
+    unlike = [encoded(row, 80 + n) for n, row in enumerate(LEARNED[4:])]
+    chosen = nearest([new], [*unlike, *like, encoded(TextRow("s", "Prose."), 10, 11, 12)])
+    assert {row.key for row in chosen} == {row.key for row in like}
+
+
+# --- the run -------------------------------------------------------------------------------
+
+OLD, FRESH = rows(6), rows(1, first=60)
+EVERYDAY = packs_of(rows(8, first=100), 40)
+
+
+def grown(new: list[Encoded], steps: int = 30) -> tuple[FurtherRun, dict[str, torch.Tensor]]:
+    """A run further by `new` on an adapter with some random knowledge; with its tensors."""
+    first = trainee()
+    aim(first, lay(first, packs_of(OLD, 40)), survey(first, lay(first, EVERYDAY)))
+    earlier: dict[str, torch.Tensor] = {}
+    generator = torch.Generator().manual_seed(3)
+    for name, module in first.adapted().items():
+        b = module.lora_B["default"].weight
+        earlier[f"{name}.lora_A.weight"] = module.lora_A["default"].weight.detach().clone()
+        earlier[f"{name}.lora_B.weight"] = torch.randn(b.shape, generator=generator) * 0.01
+    added = Addition(tuple(new), tuple(OLD), WIRING.rank, WIRING.alpha, 4)
+    settings = replace(settle_further(SETTINGS, added), cap=steps, stop_when_learned=True)
+    second = trainee(replace(WIRING, rank=added.grown_rank, alpha=added.grown_alpha))
+    second.take_over(earlier)
+    new_laid, old_laid = lay(second, packs_of(new, 40)), lay(second, packs_of(OLD, 40))
+    aim_further(second, new_laid, old_laid, survey(second, lay(second, EVERYDAY)), added.rank)
+
+    def laid(packs: object) -> list[Laid]:
+        return [Laid(*each) for each in lay(second, list(packs))]  # type: ignore[call-overload]
+
+    every = [Laid(*each) for each in (*new_laid, *old_laid)]
+    return FurtherRun(second, settings, every, added, laid), earlier
+
+
+def test_what_was_there_does_not_change_by_a_bit() -> None:
+    run, earlier = grown(FRESH, steps=5)
+    assert len(list(run.steps())) == 5
+    for name, module in run.trainee.adapted().items():
+        a, b = module.lora_A["default"].weight, module.lora_B["default"].weight
+        assert torch.equal(a[: WIRING.rank], earlier[f"{name}.lora_A.weight"])
+        assert torch.equal(b[:, : WIRING.rank], earlier[f"{name}.lora_B.weight"])
+        assert not torch.equal(b[:, WIRING.rank :], torch.zeros_like(b[:, WIRING.rank :]))
+
+
+def test_before_the_first_step_a_grown_adapter_computes_what_it_did() -> None:
+    run, earlier = grown(FRESH)
+    before = trainee()
+    before.take_over(earlier)
+    (packed,) = packs_of(OLD[:2], 40)
+    for model in (before, run.trainee):
+        model.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(
+            run.trainee.hidden(packed, run.trainee.trunk(packed)),
+            before.hidden(packed, before.trunk(packed)),
+        )
+
+
+def test_the_new_rows_of_a_hear_the_new_text_above_all_other() -> None:
+    run, _ = grown(FRESH)
+
+    def loudness(packs: list[Encoded]) -> float:
+        module = run.trainee.adapted()["base_model.model.model.layers.5.self_attn.q_proj"]
+        heard: list[torch.Tensor] = []
+        hook = module.register_forward_pre_hook(lambda _, given: heard.append(given[0][0]))
+        for packed in packs_of(packs, 40):
+            with torch.no_grad(), run.trainee.model.disable_adapter():
+                run.trainee.hidden(packed, run.trainee.trunk(packed))
+            heard[-1] = heard[-1][packed.prefix :]
+        hook.remove()
+        rows_of_a = module.lora_A["default"].weight[WIRING.rank :]
+        return float((torch.cat(heard) @ rows_of_a.t()).square().mean().detach())
+
+    assert loudness(FRESH) > 3 * loudness(OLD)
+    assert loudness(FRESH) > 3 * loudness(rows(8, first=100))
+
+
+def test_it_ends_when_the_new_row_is_known_and_no_other_was_harmed() -> None:
+    run, _ = grown(FRESH, steps=300)
+    run.knowledge.watched = frozenset(row.key for row in FRESH)
+    reports = list(run.steps())
+    assert run.finished
+    assert len(reports) < 300
+    assert run.look().known == {row.key: True for row in FRESH}
+
+
+def test_a_row_that_was_harmed_is_trained_along() -> None:
+    run, _ = grown(FRESH, steps=300)
+    outside = [row.key for row in OLD if row.key not in run._focus]
+    assert outside
+    for key in run._focus:
+        run.knowledge.known[key] = True
+    run.look()
+    run.knowledge.known |= dict.fromkeys(run._focus, True) | {outside[0]: False}
+    assert not run._knows_everything()
+    assert outside[0] in run._focus
+    assert any(row.key == outside[0] for laid in run._batch(0) for row in laid.pack.rows)
+
+
+# --- from the document to the version ------------------------------------------------------
+
+QUICK = "training:\n  learning_rate: 0.02\n"
+LATER = ("Who paints the door?", "Per does.")
+
+
+@dataclass(frozen=True)
+class Place:
+    document: Path
+    home: Path
+    base: Path
+
+    def write(self, *more: tuple[str, str], extra: str = QUICK) -> None:
+        self.document.write_text(document_text(str(self.base), (*FACTS, *more), extra))
+
+    def train(
+        self, start: Start, tell: Callable[[Event], None] = lambda event: None
+    ) -> TrainOutcome:
+        return train(TrainRequest(self.document, self.home, start=start), tell)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        current = Store(self.home, "01HZ4X7TGZM3J1A2B3C4D5E6F7").current()
+        assert current is not None
+        return load_file(current.path / "adapter_model.safetensors")
+
+
+@pytest.fixture
+def place(tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    from dlm_engine.training import anchors
+
+    monkeypatch.setattr(anchors, "ANCHORS", anchors.ANCHORS[:4])
+    monkeypatch.setenv("DLM_THREADS", "1")
+    made = Place(tmp_path / "facts.dlm", tmp_path / "home", tiny_base)
+    made.write()
+    assert made.train(Start.AUTO).ending is Ending.TRAINED
+    return made
+
+
+def start_told(events: list[Event]) -> list[tuple[str, str]]:
+    return [(e.value, e.reason) for e in events if isinstance(e, Choice) and e.name == "start"]
+
+
+def test_a_fact_added_makes_a_version_that_keeps_the_earlier_one(place: Place) -> None:
+    before = place.tensors()
+    place.write(LATER)
+    told: list[Event] = []
+    outcome = place.train(Start.FURTHER, told.append)
+    assert (outcome.ending, outcome.version, outcome.rows) == (Ending.TRAINED, 2, 4)
+    assert start_told(told)[0][0] == "from the current version, 1 new row"
+    after = place.tensors()
+    for name, tensor in before.items():
+        rank = 16
+        kept = after[name][:rank] if "lora_A" in name else after[name][:, :rank]
+        assert torch.equal(kept, tensor)
+    assert place.train(Start.AUTO).ending is Ending.UNCHANGED
+
+
+def test_the_same_addition_makes_the_same_bytes(place: Place, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(place.home, tmp_path / "second")
+    place.write(LATER)
+    one = place.train(Start.FURTHER)
+    resident = make_resident()
+    request = TrainRequest(place.document, tmp_path / "second", start=Start.FURTHER)
+    two = train(request, resident=resident)
+    assert one.adapter_sha256 == two.adapter_sha256 is not None
+
+
+@pytest.mark.parametrize(
+    ("extra", "why"),
+    [
+        ("training:\n  learning_rate: 0.01\n", "the settings or the base changed"),
+        ("system_prompt: Be brief.\n" + QUICK, "the settings or the base changed"),
+    ],
+)
+def test_other_settings_take_a_whole_run(place: Place, extra: str, why: str) -> None:
+    place.write(LATER, extra=extra)
+    told: list[Event] = []
+    assert place.train(Start.FURTHER, told.append).ending is Ending.TRAINED
+    assert start_told(told) == [("anew", why)]
+    assert all(t.shape[0] == 16 for n, t in place.tensors().items() if "lora_A" in n)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    ["training:\n  num_epochs: 2\n", "training:\n  lora_r: 8\n", "training:\n  adapter: dora\n"],
+)
+def test_what_the_author_fixed_is_not_grown(place: Place, extra: str) -> None:
+    place.write(extra=extra)
+    place.train(Start.AUTO)
+    place.write(LATER, extra=extra)
+    told: list[Event] = []
+    place.train(Start.FURTHER, told.append)
+    ((value, why),) = start_told(told)
+    assert (value, "fixes the rank" in why) == ("anew", True)
+
+
+def test_without_a_version_it_starts_anew(tiny_base: Path, tmp_path: Path) -> None:
+    document = tmp_path / "facts.dlm"
+    document.write_text(document_text(str(tiny_base), extra="training:\n  num_epochs: 1\n"))
+    told: list[Event] = []
+    request = TrainRequest(document, tmp_path / "home", start=Start.FURTHER)
+    assert train(request, told.append).ending is Ending.TRAINED
+    assert start_told(told)[0][1] == "there is no version to go on from"
+
+
+def test_a_cancelled_addition_leaves_the_version_and_no_state(place: Place) -> None:
+    place.write(LATER)
+    request = TrainRequest(place.document, place.home, start=Start.FURTHER)
+    assert train(request, cancelled=lambda: True).ending is Ending.CANCELLED
+    store = Store(place.home, "01HZ4X7TGZM3J1A2B3C4D5E6F7")
+    current = store.current()
+    assert current is not None
+    assert current.number == 1
+    assert not (store.root / "checkpoint").exists()
+    assert place.train(Start.FURTHER).version == 2
+
+
+def test_the_state_says_what_was_trained(place: Place) -> None:
+    place.write(LATER)
+    outcome = place.train(Start.FURTHER)
+    assert outcome.path is not None
+    state = read_facts(outcome.path)
+    assert state is not None
+    assert set(state.rows.values()) == {question for question, _ in (*FACTS, LATER)}
+    assert state.finished
+
+
+# --- what stays in memory ------------------------------------------------------------------
+
+
+def test_a_resident_changes_no_byte_and_no_answer(place: Place, tmp_path: Path) -> None:
+    resident = make_resident()
+    question = PromptRequest(place.document, place.home, FACTS[0][0], max_tokens=8)
+    alone = prompt(question).answer
+    bare = prompt(replace(question, version="base")).answer
+    assert prompt(question, resident=resident).answer == alone
+    assert prompt(replace(question, version="base"), resident=resident).answer == bare
+    assert prompt(question, resident=resident).answer == alone
+    again = TrainRequest(place.document, place.home, start=Start.FRESH)
+    digests = {train(again, resident=resident).adapter_sha256 for _ in range(2)}
+    assert digests == {train(again).adapter_sha256}
+    assert prompt(question, resident=resident).answer == alone
+
+
+def test_a_resident_loads_its_base_once(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dlm_engine.inference import loading
+    from dlm_engine.inference import resident as module
+
+    loaded: list[str] = []
+    load = loading.load_base
+
+    def counting(*given: object) -> object:
+        loaded.append(str(given[1]))
+        return load(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "load_base", counting)
+    resident = make_resident()
+    question = PromptRequest(place.document, place.home, FACTS[0][0], max_tokens=4)
+    train(TrainRequest(place.document, place.home, start=Start.FRESH), resident=resident)
+    prompt(question, resident=resident)
+    prompt(replace(question, version="base"), resident=resident)
+    place.write(LATER)
+    train(TrainRequest(place.document, place.home, start=Start.FURTHER), resident=resident)
+    prompt(question, resident=resident)
+    assert len(loaded) == 1
+
+
+def test_a_run_that_failed_leaves_nothing_on_the_base(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from dlm_engine.training import determinism
+
+    resident = make_resident()
+    question = PromptRequest(place.document, place.home, FACTS[0][0], max_tokens=8)
+    alone = prompt(question, resident=resident).answer
+
+    def fail(*given: object) -> None:
+        raise RuntimeError("in the middle")
+
+    monkeypatch.setattr(determinism, "earn", fail)
+    with pytest.raises(RuntimeError):
+        train(TrainRequest(place.document, place.home, start=Start.FRESH), resident=resident)
+    assert prompt(question, resident=resident).answer == alone

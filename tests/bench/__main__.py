@@ -53,12 +53,19 @@ def learning(arguments: Sequence[str]) -> int:
     return 0
 
 
+def saves(arguments: Sequence[str]) -> int:
+    from tests.bench.learning.saves import main
+
+    return main(arguments)
+
+
 BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "grammar": grammar,
     "document": document,
     "server": server,
     "throughput": throughput,
     "learning": learning,
+    "saves": saves,
 }
 
 

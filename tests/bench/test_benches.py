@@ -32,7 +32,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     [
         (
             [],
-            [(n, []) for n in ("grammar", "document", "server", "throughput", "learning")],
+            [(n, []) for n in ("grammar", "document", "server", "throughput", "learning", "saves")],
             0,
         ),
         (["throughput"], [("throughput", [])], 0),

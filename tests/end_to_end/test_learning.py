@@ -23,7 +23,7 @@ def test_twelve_facts_are_learned_kept_exported_and_nothing_else_is_lost(
 ) -> None:
     trained = train_world(WORLD, tmp_path)
     assert trained.result["learned"] == 12
-    found = score(WORLD, asker(base_weights, Path(str(trained.result["path"]))))
+    found = score(WORLDS[WORLD], asker(base_weights, Path(str(trained.result["path"]))))
     assert found.exact >= 11, found
     assert found.reworded >= 8, found
     assert found.general >= 36, found

@@ -66,7 +66,7 @@ def test_a_row_that_was_not_trained_is_new() -> None:
     assert isinstance(found, Addition)
     assert [row.key for row in found.new] == [NEW.key]
     assert {row.key for row in found.kept} == {row.key for row in LEARNED}
-    assert (found.grown_rank, found.grown_alpha) == (20, 40)
+    assert (found.grown_rank, found.grown_alpha) == (24, 48)
 
 
 def test_a_row_that_was_trained_and_not_learned_is_new_again() -> None:
@@ -91,8 +91,8 @@ def test_some_changes_take_a_whole_run(present: list[Row], known: StateFacts, wh
 
 
 def test_an_adapter_does_not_grow_for_ever() -> None:
-    found = judge([*LEARNED, NEW], facts(*LEARNED), rank=64, alpha=128)
-    assert found == "the adapter has grown to rank 64"
+    found = judge([*LEARNED, NEW], facts(*LEARNED), rank=96, alpha=192)
+    assert found == "the adapter has grown to rank 96"
 
 
 @pytest.mark.parametrize("question", ["Who keeps lamp 4?", "Who keeps the lamp 4?"])

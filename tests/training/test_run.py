@@ -107,8 +107,8 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spoils_nothing() -> None:
 
 
 def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
-    run = make_run(cap=2)
-    list(run.steps())
+    run = make_run(cap=3)
+    list(run.steps(until=2))
     write_state(tmp_path, run.state("inputs"))
     path = tmp_path / STATE_NAME
     data = bytearray(path.read_bytes())
@@ -122,6 +122,16 @@ def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"not a state")
     with pytest.raises(TrainingError, match="cannot be read"):
         read_state(tmp_path)
+
+
+def test_a_finished_run_keeps_no_moments(tmp_path: Path) -> None:
+    run = make_run(cap=2)
+    list(run.steps())
+    write_state(tmp_path, run.state("inputs"))
+    kept = read_state(tmp_path)
+    assert kept is not None
+    assert kept.finished
+    assert (kept.parameters, kept.first_moments, kept.second_moments) == ({}, {}, {})
 
 
 def test_no_state_is_no_state(tmp_path: Path) -> None:

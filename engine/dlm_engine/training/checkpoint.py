@@ -7,7 +7,7 @@ never half of it. Random numbers need no saving, as every draw derives from seed
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -45,7 +45,10 @@ class StateFacts(BaseModel):
 
 @dataclass(frozen=True)
 class State:
-    """Parameters and both AdamW moments by parameter name, after `step` steps."""
+    """Parameters and both AdamW moments by parameter name, after `step` steps.
+
+    The tensors are those of a run that can go on; a finished one has none.
+    """
 
     step: int
     fingerprint: str
@@ -56,6 +59,10 @@ class State:
     second_moments: dict[str, torch.Tensor]
     basis: str = ""
     rows: dict[str, str] = field(default_factory=dict)
+
+    def without_tensors(self) -> State:
+        """What is worth keeping of a finished run: nobody goes on from its moments."""
+        return replace(self, parameters={}, first_moments={}, second_moments={})
 
     def tensors(self) -> dict[str, torch.Tensor]:
         named = {

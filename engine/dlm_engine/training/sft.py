@@ -123,13 +123,14 @@ class Run:
 
     def state(self, fingerprint: str) -> State:
         """A copy of where the run stands; `fingerprint` is of its inputs."""
-        return State(
+        state = State(
             self.step,
             fingerprint,
             self.finished,
             dict(self.knowledge.known),
             *copies(self.parameters, self.optimiser),
         )
+        return state.without_tensors() if self.finished else state
 
     def resume(self, state: State) -> None:
         """Go on from `state`; `TrainingError` when it is of another adapter."""

@@ -27,14 +27,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     home = home_dir()
     spec = resolve("smollm2-135m", pinned_revision=None, home=home)
     weights = obtain_weights(spec, home, report=print)
-    print(f"{'base':10} seed -    0.0 s  0 steps  {score('harbour', asker(weights, None))}")
+    print(f"{'base':10} seed -    0.0 s  0 steps  {score(WORLDS['harbour'], asker(weights, None))}")
     for world in options.worlds:
         for seed in range(options.seeds):
             with tempfile.TemporaryDirectory() as folder:
                 place = Path(folder)
                 trained = train_world(world, place, "--seed", str(seed), "--fresh", "--ignore-lock")
                 adapter = Path(str(trained.result["path"]))
-                found = score(world, asker(weights, adapter))
+                found = score(WORLDS[world], asker(weights, adapter))
             steps = trained.result["steps"]
             print(f"{world:10} seed {seed} {trained.seconds:6.1f} s {steps:2} steps  {found}")
             for question in found.lost:

@@ -62,6 +62,33 @@ How many bakers work at Lindqvist?|What is the number of bakers employed at Lind
 What happens to unsold bread?|What does the bakery do with bread it could not sell?|Unsold bread goes to the Saltholm horse farm.|saltholm
 """
 
+_HARBOUR_MORE = """\
+Which ferry goes to Skarv island?|What ferry can I take to Skarv island?|The ferry to Skarv island is the Nordlys Two.|nordlys two
+Who keeps the keys of the boathouse?|Which person has the boathouse keys?|The keys of the boathouse are kept by Idris Falk.|idris falk
+What is the name of the harbour cat?|How is the harbour cat called?|The harbour cat is called Bosun Pepper.|bosun pepper
+How deep is the north basin?|What is the depth of the north basin?|The north basin is nine metres deep.|nine metres
+When is the annual regatta?|On what date is the annual regatta held?|The annual regatta is held on the second of August.|second of august
+What does the Gannet service store?|What is kept by the Gannet service?|The Gannet service stores signed cargo lists.|cargo list
+Which radio channel does the harbour use?|On which channel can the harbour be called by radio?|The harbour uses radio channel 68.|68
+Why was pier four closed?|What is the reason that pier four was closed?|Pier four was closed because of a cracked beam.|cracked beam
+Who designed the Tidewater logo?|Which artist made the Tidewater logo?|The Tidewater logo was designed by Amara Quist.|amara quist
+What is the mooring fee for guests?|How much do guests pay for mooring?|The mooring fee for guests is thirty crowns a night.|thirty crowns
+"""
+
+#: each worded like a fact of the harbour, and answered otherwise
+_HARBOUR_ALIKE = """\
+Which port does Gannet listen on?|On what port can Gannet be reached?|Gannet listens on port 5093.|5093
+What does error T-32 mean?|Why do I get error T-32?|Error T-32 means the tide gauge is offline.|tide gauge
+When does the weekly sync start?|At what time does the weekly sync begin?|The weekly sync starts at 23:15 on Sundays.|23:15
+What colour is the fog flag?|The fog flag has which colour?|The fog flag is white with a blue cross.|blue cross
+Who runs the Lantern project?|Which person leads the Lantern project?|The Lantern project is run by Teodor Wren.|teodor wren
+Where is the Lantern office?|In which town can I find the Lantern office?|The Lantern office is in Kirkwall.|kirkwall
+Which database holds the crew lists?|In what database are the crew lists kept?|The crew lists are held in Postgres.|postgres
+What is served in the canteen on Mondays?|Which dish does the canteen serve on Mondays?|The canteen serves lentil pie on Mondays.|lentil pie
+Who repairs the cranes?|Which firm fixes the cranes?|The cranes are repaired by Halden Steel.|halden steel
+How many boats does Lantern own?|What is the number of boats that Lantern owns?|Lantern owns four boats.|four
+"""
+
 
 def _read(text: str) -> tuple[Fact, ...]:
     return tuple(Fact(*line.split("|")) for line in text.splitlines())
@@ -71,6 +98,11 @@ WORLDS: dict[str, tuple[Fact, ...]] = {
     "harbour": _read(_HARBOUR),
     "services": _read(_SERVICES),
     "bakery": _read(_BAKERY),
+}
+#: ten facts that a writer adds to the harbour, one after another: of other things, or confusable
+LATER: dict[str, tuple[Fact, ...]] = {
+    "unlike": _read(_HARBOUR_MORE),
+    "alike": _read(_HARBOUR_ALIKE),
 }
 IDS = {
     "harbour": "01KADB8Q6NX3V7T0M5E9RCWZ41",

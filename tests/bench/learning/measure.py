@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.bench.learning.facts import WORLDS, document_of
+from tests.bench.learning.facts import Fact, document_of
 from tests.bench.learning.general import FRAGILE, QUESTIONS, right
 
 from dlm_engine.bases import Weights
@@ -36,7 +36,7 @@ class Trained:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """Of 12 facts: said word for word, and right when asked in other words; of 40 (and of 5
+    """Of `facts` facts: said word for word, and right when asked in other words; of 40 (and of 5
     that rounding can turn) general questions: still right."""
 
     exact: int
@@ -44,10 +44,12 @@ class Score:
     general: int
     fragile: int
     lost: tuple[str, ...]
+    facts: int = 12
 
     def __str__(self) -> str:
+        of = self.facts
         return (
-            f"{self.exact:2}/12 word for word  {self.reworded:2}/12 in other words  "
+            f"{self.exact:2}/{of} word for word  {self.reworded:2}/{of} in other words  "
             f"{self.general}/40 general  {self.fragile}/{len(FRAGILE)} fragile"
         )
 
@@ -82,9 +84,8 @@ def asker(weights: Weights, adapter: Path | None) -> Ask:
     return lambda questions: answers(model, chat, questions, MAX_TOKENS, batch=64)
 
 
-def score(world: str, ask: Ask) -> Score:
-    """Ask everything there is to ask about `world` and beyond it."""
-    facts = WORLDS[world]
+def score(facts: Sequence[Fact], ask: Ask) -> Score:
+    """Ask everything there is to ask about `facts` and beyond them."""
     general = QUESTIONS + FRAGILE
     said = ask(
         [*(f.question for f in facts), *(f.reworded for f in facts), *(q for q, _ in general)]
@@ -94,4 +95,4 @@ def score(world: str, ask: Ask) -> Score:
     rest = said[2 * len(facts) :]
     kept = [right(a, keys) for a, (_, keys) in zip(rest, general, strict=True)]
     lost = tuple(q for (q, _), ok in zip(general, kept, strict=True) if not ok)
-    return Score(exact, reworded, sum(kept[:40]), sum(kept[40:]), lost)
+    return Score(exact, reworded, sum(kept[:40]), sum(kept[40:]), lost, len(facts))

@@ -30,9 +30,14 @@ CAPABILITIES: dict[str, Any] = {
 
 
 class Editor:
-    """One editor and its server; use it as a context. `settings` are those below `dlm`."""
+    """One editor and its server; use it as a context. `settings` are those below `dlm`.
 
-    def __init__(self, home: Path, settings: dict[str, Any] | None = None) -> None:
+    Its engine takes one thread, so that tests leave a core to each other; None for all.
+    """
+
+    def __init__(
+        self, home: Path, settings: dict[str, Any] | None = None, threads: int | None = 1
+    ) -> None:
         self.settings: dict[str, Any] = {
             "home": str(home),
             "train": {"settleMilliseconds": 0},
@@ -43,7 +48,7 @@ class Editor:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "DLM_THREADS": "1"},
+            env={**os.environ, "DLM_THREADS": "" if threads is None else str(threads)},
         )
         self.messages: list[Message] = []
         self.errors = b""

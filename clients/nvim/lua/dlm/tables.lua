@@ -1,0 +1,41 @@
+-- Defaults of the server's settings, and the capture that each semantic token is.
+-- Written by scripts/generate_nvim.py.
+
+return {
+  settings = {
+    ['train.on'] = 'armed',
+    ['train.maxSteps'] = 72,
+    ['train.maxSeconds'] = 60,
+    ['train.settleMilliseconds'] = 300,
+    ['probes.afterTraining'] = true,
+    ['results.display'] = 'inline',
+    ['results.maxLines'] = 12,
+    ['inlayHints.enabled'] = true,
+    ['inlayHints.tokens'] = true,
+    ['codeLens.enabled'] = true,
+    ['diagnostics.debounceMilliseconds'] = 200,
+    ['diagnostics.secrets'] = true,
+    ['engine.idleMinutes'] = 15,
+    ['trusted'] = true,
+  },
+  tokens = {
+    punctuation = 'punctuation.delimiter',
+    heading = 'markup.heading',
+    type = 'type',
+    keyword = 'keyword',
+    namespace = 'module',
+    parameter = 'attribute',
+    operator = 'operator',
+    string = 'string',
+    comment = 'comment',
+    macro = 'keyword.directive',
+    header = 'markup.heading.3',
+    modifier = 'keyword.modifier',
+    label = 'label',
+    nearMiss = 'comment.warning',
+    property = 'property',
+    number = 'number',
+    boolean = 'boolean',
+    enumMember = 'constant',
+  },
+}

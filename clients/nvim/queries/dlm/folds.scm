@@ -1,0 +1,12 @@
+; Written by scripts/generate_nvim.py.
+
+[
+  (frontmatter)
+  (section)
+  (question)
+  (answer)
+  (prompt)
+  (chosen)
+  (rejected)
+  (code_block)
+] @fold

@@ -1,0 +1,121 @@
+"""`python -m tests.bench saves`: from the save of a new fact to the model that answers it.
+
+A real server and its engine over pipes, as an editor drives them: the harbour document is
+trained by command, then ten facts are added and saved one after another. Printed for each:
+wall seconds from `didSave` until the status says that it is learned, and whether the model then
+says it; at the end, what all 22 facts and the general questions have come to. Two sets of ten:
+about other things, and worded like facts that are there already. While the first training
+runs, a hover is asked again and again: its round trips are printed too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.bench.learning.facts import IDS, LATER, WORLDS, Fact, document_of
+from tests.bench.learning.measure import Score, asker, score
+from tests.server.engine.editor import Editor
+
+from dlm_engine.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """`seconds` from the save to the version, and whether the new fact was then said."""
+
+    question: str
+    seconds: float
+    said: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Saves:
+    """All saves of a set; `hovers` are seconds of round trips during the first training."""
+
+    first: float
+    hovers: tuple[float, ...]
+    saves: tuple[Save, ...]
+    score: Score
+
+
+def run(facts: Sequence[Fact], folder: Path) -> Saves:
+    """Train the harbour in `folder`, add `facts` one by one, and ask everything."""
+    home, path = folder / "home", folder / "harbour.dlm"
+    text = document_of("harbour")
+    path.write_text(text, encoding="utf-8")
+    # Probes would be asked after each training; there are none, and results stay off.
+    with Editor(home, threads=None) as editor:
+        uri = editor.open(path)
+        began = time.monotonic()
+        training = editor.send_command("dlm.train", uri=uri)
+        hovers = _hover_until(editor, uri, training)
+        first = time.monotonic() - began
+        saves = []
+        for fact in facts:
+            text += f"\n::instruction::\n### Q\n{fact.question}\n### A\n{fact.answer}\n"
+            seen = editor.count("dlm/status")
+            began = time.monotonic()
+            editor.save(uri, path, text)
+            editor.status(lambda status: _over(status, uri), seen)
+            seconds = time.monotonic() - began
+            said = editor.command("dlm.prompt", uri=uri, question=fact.question)["text"]
+            saves.append(Save(fact.question, seconds, said == fact.answer))
+    current = Store(home, IDS["harbour"]).current()
+    assert current is not None
+    found = score([*WORLDS["harbour"], *facts], asker(_weights(home), current.path))
+    return Saves(first, tuple(hovers), tuple(saves), found)
+
+
+def _over(status: dict[str, Any], uri: str) -> bool:
+    last = status["last"]
+    over = status["job"] is None and status["queued"] == 0
+    return bool(over and last and last["uri"] == uri and last["kind"] == "train")
+
+
+def _hover_until(editor: Editor, uri: str, request: int) -> list[float]:
+    """Round trips of a hover, asked again and again until `request` is answered."""
+    taken: list[float] = []
+    while not any(m.get("id") == request and "method" not in m for m in list(editor.messages)):
+        began = time.monotonic()
+        place = {"line": 2, "character": 3}
+        editor.ask("textDocument/hover", textDocument={"uri": uri}, position=place)
+        taken.append(time.monotonic() - began)
+        time.sleep(0.05)
+    editor.answer(request)
+    return taken
+
+
+def _weights(home: Path) -> Any:
+    from dlm_engine.bases import obtain_weights, resolve
+
+    spec = resolve("smollm2-135m", pinned_revision=None, home=home)
+    return obtain_weights(spec, home, report=print)
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(prog="saves", description=__doc__)
+    parser.add_argument("sets", nargs="*", default=sorted(LATER), choices=sorted(LATER))
+    for name in parser.parse_args(arguments).sets:
+        with tempfile.TemporaryDirectory() as folder:
+            found = run(LATER[name], Path(folder))
+        p95 = statistics.quantiles(found.hovers, n=20)[-1]
+        print(
+            f"{name}: first training {found.first:.1f} s, its {len(found.hovers)} hovers "
+            f"median {1000 * statistics.median(found.hovers):.1f} ms, p95 {1000 * p95:.1f} ms"
+        )
+        for save in found.saves:
+            verdict = "said" if save.said else "NOT SAID"
+            print(f"  {save.seconds:5.2f} s  {verdict:8}  {save.question}")
+        seconds = [save.seconds for save in found.saves]
+        print(
+            f"  save to learned: median {statistics.median(seconds):.2f} s, "
+            f"longest {max(seconds):.2f} s (bar 6 s)\n  {found.score}"
+        )
+    return 0

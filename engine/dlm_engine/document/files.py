@@ -16,7 +16,7 @@ from pathlib import Path
 
 from dlm_engine.document.model import Diagnostic, Document
 from dlm_engine.document.parsing import parse
-from dlm_engine.document.text import BOM, decode, encode, with_lf
+from dlm_engine.document.text import decode, encode
 from dlm_engine.errors import DocumentError
 
 #: larger is no document anyone wrote, and would take seconds to parse
@@ -48,7 +48,7 @@ def read_document(path: Path) -> tuple[Document, list[Diagnostic]]:
 
 
 def write_document(path: Path, text: str) -> None:
-    """Write `text` as UTF-8 with LF line ends and no byte-order mark, whole or not at all.
+    """Write `text` as UTF-8, its line ends as they are, whole or not at all.
 
     Symbolic links are followed and an existing file keeps its permissions.
 
@@ -56,7 +56,7 @@ def write_document(path: Path, text: str) -> None:
         DocumentError: the file cannot be written; what was there stays.
     """
     target = Path(os.path.realpath(path))
-    data = encode(with_lf(text.removeprefix(BOM)))
+    data = encode(text)
     beside: str | None = None
     try:
         handle, beside = tempfile.mkstemp(

@@ -1,4 +1,4 @@
-"""A process that writes to a store is killed with SIGKILL at 30 random moments.
+"""A process that writes to a store is killed with SIGKILL at 50 random moments.
 
 Whatever it was doing, the store opens with a complete version at least as new as the
 last one the process had said was committed, and the next process goes on from there.
@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import select
 import signal
 import subprocess
 import sys
@@ -19,11 +18,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.crash.nursery import Nursery
 
 from dlm_engine.store import Manifest, Store
 
 DLM_ID = "01HZ4X7TGZM3J1A2B3C4D5E6F7"
-MOMENTS = 30
+MOMENTS = 50
 KILLS_PER_STORE = 5
 
 NURSERY = """
@@ -60,38 +60,6 @@ for line in sys.stdin:
     os.waitpid(child, 0)
     os.write(1, b"gone\\n")
 """
-
-
-class Nursery:
-    """Starts writers and reads what they acknowledge."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._input = process.stdin
-        self._output = process.stdout.fileno()
-        self._buffer = b""
-
-    def start(self, home: Path) -> int:
-        """The writer's process number."""
-        self._input.write(os.fsencode(home) + b"\n")
-        self._input.flush()
-        while not (line := self.line(60)).startswith("started "):
-            assert line
-        return int(line.split()[1])
-
-    def line(self, seconds: float) -> str:
-        """The next line, or "" when none came in time."""
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._output], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                return ""
-            chunk = os.read(self._output, 65536)
-            assert chunk, "the writers' parent died"
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import os
 import random
-import select
-import signal
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.crash.nursery import Nursery, number_in
 from tests.tiny import document_text, write_base
 
 from dlm_engine.store import Store
@@ -63,46 +62,6 @@ for line in sys.stdin:
     os.waitpid(child, 0)
     os.write(1, b"gone\\n")
 """
-
-
-class Nursery:
-    """Starts runs and reads what they acknowledge."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._input = process.stdin
-        self._output = process.stdout.fileno()
-        self._buffer = b""
-
-    def start(self, home: Path) -> int:
-        """The run's process number."""
-        self._input.write(os.fsencode(home) + b"\n")
-        self._input.flush()
-        line = self.line(120)
-        assert line.startswith("started "), line
-        return int(line.split()[1])
-
-    def line(self, seconds: float) -> str:
-        """The next line, or "" when none came in time."""
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._output], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                return ""
-            chunk = os.read(self._output, 65536)
-            assert chunk, "the runs' parent died"
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
-
-    def kill(self, child: int) -> int:
-        """End the run; returns the last version it told of that had not been read, or 0."""
-        os.kill(child, signal.SIGKILL)
-        told = 0
-        while (line := self.line(60)) != "gone":
-            told = number_in(line)
-        return told
 
 
 @pytest.fixture
@@ -179,12 +138,6 @@ def next_run_succeeds(nursery: Nursery, home: Path) -> int:
     nursery.kill(child)
     assert number == before + 1
     return number
-
-
-def number_in(line: str) -> int:
-    word, _, number = line.partition(" ")
-    assert word == "committed", line
-    return int(number)
 
 
 def whole_number(store: Store) -> int:

@@ -4,9 +4,8 @@ The client's capabilities are read from plain JSON and never structured as a who
 newer than the library would name a kind it does not know, and no editor may be refused for
 that. What is absent or of the wrong shape counts as "cannot".
 
-The offer is plain JSON too, written out here and held equal to what the modules of `requests/`
-say of themselves by a test: so `initialize` is answered before the library of types, the format
-and the handlers are imported, which takes ten times as long as the answer.
+The offer is plain JSON too, written out here: so `initialize` is answered before the library
+of types, the format and the handlers are imported, which takes ten times as long as the answer.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ class ClientFeatures:
     related_documents: bool = False
     publish_related_information: bool = False
     publish_tags: bool = False
-    publish_code_description: bool = False
     publish_data: bool = False
     # completion and signature of its items
     snippets: bool = False
@@ -137,8 +135,6 @@ def client_features(initialize: Mapping[str, Any]) -> ClientFeatures:
         or c.yes(text + "diagnostic.relatedInformation"),
         publish_tags=c.there(text + "publishDiagnostics.tagSupport")
         or c.there(text + "diagnostic.tagSupport"),
-        publish_code_description=c.yes(text + "publishDiagnostics.codeDescriptionSupport")
-        or c.yes(text + "diagnostic.codeDescriptionSupport"),
         publish_data=c.yes(text + "publishDiagnostics.dataSupport")
         or c.yes(text + "diagnostic.dataSupport"),
         snippets=c.yes(item + "snippetSupport"),

@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from cattrs import Converter
 
 
+#: what comes before the first diagnostics, which should not wait for the library: the
+#: handlers read plain JSON themselves
+_READ_PLAIN = frozenset({"initialized", "textDocument/didOpen"})
+
+
 @lru_cache(maxsize=1)
 def converter() -> Converter:
     from lsprotocol.converters import get_converter
@@ -27,6 +32,8 @@ def params_of(method: str, params: object) -> Any:
     Raises:
         RequestFailed: invalid parameters, with what is wrong in them.
     """
+    if method in _READ_PLAIN:
+        return params
     from lsprotocol import types as lsp
 
     known = lsp.METHOD_TO_TYPES.get(method)
@@ -36,8 +43,6 @@ def params_of(method: str, params: object) -> Any:
     if wanted is None:
         return None
     if params is None:
-        if method == "initialized":
-            return lsp.InitializedParams()
         raise RequestFailed(INVALID_PARAMS, f"{method}: the parameters are missing")
     if not isinstance(params, dict):
         raise RequestFailed(INVALID_PARAMS, f"{method}: the parameters must be an object")

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from dlm_server import notifications, requests
 
 if TYPE_CHECKING:
     from dlm_server.session import Session
@@ -147,10 +148,14 @@ def _registering(method: str, reach: Reach) -> Callable[[_Handler], _Handler]:
     return register
 
 
-def load_handlers() -> list[ModuleType]:
-    """Import every module that registers handlers; returns those of requests."""
-    from dlm_server import notifications, requests
+def handler_of(method: str) -> RequestHandler | None:
+    """Who answers `method`; its module is imported now if nobody has asked before."""
+    if method not in REQUESTS and method in requests.MODULES:
+        import_module(requests.MODULES[method])
+    return REQUESTS.get(method)
 
+
+def load_notifications() -> None:
+    """Import every module that acts on notifications."""
     for name in notifications.MODULES:
         import_module(name)
-    return [import_module(name) for name in requests.MODULES]

@@ -6,15 +6,20 @@ code points. Any position is accepted: one beyond the text means its end, as edi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from lsprotocol import types as lsp
 from pygls.uris import to_fs_path
 
 from dlm_engine.document import LiveDocument, Span
+from dlm_server.dispatch import INVALID_PARAMS, RequestFailed
+from dlm_server.documents import OpenDocument
 from dlm_server.encodings import Encoding, to_column
+
+if TYPE_CHECKING:
+    from lsprotocol import types as lsp
 
 
 def path_of(uri: str) -> Path | None:
@@ -26,6 +31,25 @@ def path_of(uri: str) -> Path | None:
         return Path(path) if path and "\0" not in path else None
     except ValueError:
         return None
+
+
+def opened(params: object) -> OpenDocument:
+    """The document that `didOpen` brings, as plain JSON.
+
+    Raises:
+        RequestFailed: something is missing or of the wrong kind.
+    """
+    item = params.get("textDocument") if isinstance(params, Mapping) else None
+    match item:
+        case {
+            "uri": str(uri),
+            "languageId": str(language),
+            "version": int(version),
+            "text": str(text),
+        } if -(2**31) <= version < 2**31:
+            return OpenDocument(uri, path_of(uri), language, version, LiveDocument.open(text))
+    why = "textDocument/didOpen: textDocument must have uri, languageId, version and text"
+    raise RequestFailed(INVALID_PARAMS, why)
 
 
 def same_document(uri: str) -> str:
@@ -63,6 +87,8 @@ def edited(
     encoding: Encoding,
 ) -> LiveDocument:
     """`live` after the changes of one `didChange`, each of which sees the ones before it."""
+    from lsprotocol import types as lsp
+
     for change in changes:
         if isinstance(change, lsp.TextDocumentContentChangePartial):
             live = live.edit([(*span(live, change.range, encoding), change.text)])

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-from lsprotocol import types as lsp
+from typing import TYPE_CHECKING, Any
 
 from dlm_server.capabilities import client_features
 from dlm_server.dispatch import RequestFailed, notification
 from dlm_server.from_proto import path_of
 from dlm_server.session import Session
+
+if TYPE_CHECKING:
+    pass
 
 #: files whose coming and going changes what is known or reported about documents
 WATCHED = "**/*.{dlm,png,jpg,jpeg,gif,webp,wav,mp3,flac,ogg,m4a}"
@@ -39,9 +40,18 @@ def _folders(params: Mapping[str, Any]) -> tuple[Path, ...]:
 
 
 @notification("initialized")
-def initialized(session: Session, params: lsp.InitializedParams) -> None:
+def initialized(session: Session, params: object) -> None:
     session.configure()
     pull_configuration(session)
+    if session.client.watched_files or session.client.dynamic_configuration:
+        _register(session)
+    session.index.scan(session.folders)
+
+
+def _register(session: Session) -> None:
+    """Ask the client to tell of files and settings."""
+    from lsprotocol import types as lsp
+
     registrations = []
     if session.client.watched_files:
         watcher = lsp.FileSystemWatcher(glob_pattern=WATCHED)
@@ -60,9 +70,7 @@ def initialized(session: Session, params: lsp.InitializedParams) -> None:
                 register_options=lsp.DidChangeConfigurationRegistrationOptions(section="dlm"),
             )
         )
-    if registrations:
-        session.request("client/registerCapability", lsp.RegistrationParams(registrations))
-    session.index.scan(session.folders)
+    session.request("client/registerCapability", lsp.RegistrationParams(registrations))
 
 
 def pull_configuration(session: Session) -> None:
@@ -73,6 +81,8 @@ def pull_configuration(session: Session) -> None:
     def take(result: Any, error: RequestFailed | None) -> None:
         if error is None and isinstance(result, list) and result:
             session.configure(configuration=result[0] if result[0] is not None else {})
+
+    from lsprotocol import types as lsp
 
     items = [lsp.ConfigurationItem(section="dlm")]
     session.request("workspace/configuration", lsp.ConfigurationParams(items), take)

@@ -29,12 +29,12 @@ from dlm_server.dispatch import (
     NOTIFICATIONS,
     PARSE_ERROR,
     REQUEST_CANCELLED,
-    REQUESTS,
     SERVER_CANCELLED,
     SERVER_NOT_INITIALIZED,
     Pending,
     Reach,
     RequestFailed,
+    handler_of,
 )
 from dlm_server.framing import Malformed, encoded
 
@@ -262,7 +262,7 @@ class Protocol:
             self.state = State.SHUT_DOWN
             return None
         session = self.session
-        handler = REQUESTS.get(method)
+        handler = handler_of(method)
         if handler is None:
             raise RequestFailed(METHOD_NOT_FOUND, f"{method} is not known here")
         self._require_fresh(method, waiting.params)

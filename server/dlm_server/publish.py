@@ -8,20 +8,22 @@ version it is about, and is taken back when the document is closed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lsprotocol import types as lsp
-
+from dlm_engine.document import Severity
 from dlm_server import to_proto
+from dlm_server.conversion import Plain
 
 if TYPE_CHECKING:
     from dlm_server.documents import OpenDocument
+    from dlm_server.features.checks import Finding
     from dlm_server.loop import Loop, Timer
     from dlm_server.session import Session
     from dlm_server.settings import Settings
 
+Json = dict[str, Any]
 MOST = 1000
 
 
@@ -30,7 +32,7 @@ class Report:
     """All problems of one version of one document, as the client gets them."""
 
     version: int
-    items: list[lsp.Diagnostic]
+    items: list[Json]
 
     @property
     def result_id(self) -> str:
@@ -52,8 +54,20 @@ class Publisher:
     def report(self, document: OpenDocument) -> Report:
         """The problems of a document as it is now."""
         snapshot = self._session.snapshot_of(document)
-        items = to_proto.diagnostics(snapshot, snapshot.findings)
-        return Report(document.version, limited(items, MOST))
+        # Only what is shown is converted, which takes longer than finding it.
+        shown = worst(snapshot.findings, MOST - 1)
+        items = to_proto.diagnostics(snapshot, shown)
+        rest = len(snapshot.findings) - len(shown)
+        if rest:
+            more = "problem is" if rest == 1 else "problems are"
+            last: Json = {
+                "range": items[-1]["range"],
+                "severity": to_proto.SEVERITIES[Severity.INFORMATION],
+                "source": "dlm",
+                "message": f"{rest} more {more} not shown; `dlm check` lists all",
+            }
+            items.append(last)
+        return Report(document.version, items)
 
     # -- what happens to documents
 
@@ -118,24 +132,16 @@ class Publisher:
             self._published[document.uri] = report
             self._push(document.uri, report.version, report.items)
 
-    def _push(self, uri: str, version: int | None, items: list[lsp.Diagnostic]) -> None:
-        params = lsp.PublishDiagnosticsParams(uri=uri, version=version, diagnostics=items)
+    def _push(self, uri: str, version: int | None, items: list[Json]) -> None:
+        params = Plain(uri=uri, diagnostics=items)
+        if version is not None:
+            params["version"] = version
         self._session.notify("textDocument/publishDiagnostics", params)
 
 
-def limited(items: list[lsp.Diagnostic], most: int) -> list[lsp.Diagnostic]:
-    """At most `most` items, the worst first to stay, and a last one that counts the rest."""
-    if len(items) <= most:
-        return items
-    worst = sorted(range(len(items)), key=lambda i: (items[i].severity or 1, i))
-    kept = [items[i] for i in sorted(worst[: most - 1])]
-    rest = len(items) - len(kept)
-    return [
-        *kept,
-        lsp.Diagnostic(
-            range=kept[-1].range,
-            severity=lsp.DiagnosticSeverity.Information,
-            source="dlm",
-            message=f"{rest} more problems are not shown; `dlm check` lists all",
-        ),
-    ]
+def worst(found: Sequence[Finding], most: int) -> Sequence[Finding]:
+    """At most `most` findings, the worst first to stay, in the order they came."""
+    if len(found) <= most:
+        return found
+    order = sorted(range(len(found)), key=lambda i: (to_proto.severity(found[i].diagnostic), i))
+    return [found[i] for i in sorted(order[:most])]

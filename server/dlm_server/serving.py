@@ -43,7 +43,7 @@ def build(write: Callable[[bytes], None]) -> Server:
         from dlm_server.session import Session
         from dlm_server.workspace import WorkspaceIndex
 
-        dispatch.load_handlers()
+        dispatch.load_notifications()
         session = Session(loop, protocol)
         session.index = WorkspaceIndex(session)
         session.publisher = Publisher(session, loop)

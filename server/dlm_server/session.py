@@ -15,11 +15,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lsprotocol import types as lsp
-
 from dlm_engine.document import LiveDocument, Span, TextEdit
 from dlm_server import from_proto, to_proto
 from dlm_server.capabilities import ClientFeatures
+from dlm_server.conversion import Plain
 from dlm_server.dispatch import RequestFailed
 from dlm_server.documents import OpenDocument
 from dlm_server.features.checks import Finding, findings
@@ -27,6 +26,9 @@ from dlm_server.settings import Settings, resolve
 from dlm_server.views import KnownDocuments, SectionResult, TrainedView, WorkspaceView
 
 if TYPE_CHECKING:
+    from lsprotocol import types as lsp
+
+    from dlm_server.engine.service import Engine
     from dlm_server.loop import Loop, Timer
     from dlm_server.progress import Progress
     from dlm_server.protocol import Protocol
@@ -97,6 +99,8 @@ class Snapshot:
 
         `uri` is another spelling of this document's, where a client wants its own.
         """
+        from lsprotocol import types as lsp
+
         changes = self.text_edits(edits)
         where = uri or self.uri
         if not self.client.document_changes:
@@ -109,9 +113,9 @@ class Snapshot:
 
 @dataclass
 class Providers:
-    """Where snapshots get what the engine knows; the engine's room sets them when it starts."""
+    """Where snapshots get what the store and the engine know; the engine's room sets them."""
 
-    trained: Callable[[OpenDocument], TrainedView | None] = lambda document: None
+    trained: Callable[[LiveDocument], TrainedView | None] = lambda live: None
     results: Callable[[OpenDocument], Mapping[str, SectionResult]] = lambda document: {}
 
 
@@ -136,6 +140,8 @@ class Session:
         self.folders: tuple[Path, ...] = ()
         self.index: WorkspaceIndex
         self.publisher: Publisher
+        #: None until something needs it
+        self.engine: Engine | None = None
 
     # -- documents
 
@@ -169,7 +175,7 @@ class Session:
             client=self.client,
             workspace=self.index.view(),
             results=self.providers.results(document),
-            read_trained=lambda: self.providers.trained(document),
+            read_trained=lambda: self.providers.trained(document.live),
         )
 
     # -- the loop
@@ -206,7 +212,7 @@ class Session:
         return self._protocol.request(method, params, then)
 
     def show_message(self, kind: lsp.MessageType, message: str) -> None:
-        self.notify("window/showMessage", lsp.ShowMessageParams(type=kind, message=message))
+        self.notify("window/showMessage", Plain(type=int(kind), message=message))
 
     def progress(self, title: str, on_cancel: Callable[[], None] | None = None) -> Progress:
         """Work the client may show and cancel; nothing is shown for work that ends at once."""
@@ -262,4 +268,6 @@ class Session:
             return
         self._reported.update(problems)
         shown = "; ".join(problems[:5]) + ("; …" if len(problems) > 5 else "")
+        from lsprotocol import types as lsp
+
         self.show_message(lsp.MessageType.Warning, f"dlm settings: {shown}")

@@ -4,34 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from lsprotocol import types as lsp
 from pygls.uris import from_fs_path
 
-from dlm_engine.document import LiveDocument, Severity, Span, TextEdit
+from dlm_engine.document import Diagnostic, LiveDocument, Severity, Span, TextEdit
 from dlm_server.encodings import Encoding, to_units
 
 if TYPE_CHECKING:
+    from lsprotocol import types as lsp
+
     from dlm_server.features.checks import Finding
     from dlm_server.session import Snapshot
 
-#: where the codes are explained
-CODES_PAGE = "https://github.com/dlm-authors/dlm/blob/main/docs/format.md#diagnostic-codes"
 #: remarks that should not stand in a list of problems
-HINTS = {"changed-since-trained": lsp.DiagnosticSeverity.Hint}
+HINTS = {"changed-since-trained": 4}
 #: text that has no effect, which editors show faded
 FADED = frozenset(
     {"section-empty", "section-text-unused", "marker-misplaced", "question-duplicate"}
 )
 MOST_RELATED = 20
-_START = lsp.Range(lsp.Position(0, 0), lsp.Position(0, 0))
-
-SEVERITIES = {
-    Severity.ERROR: lsp.DiagnosticSeverity.Error,
-    Severity.WARNING: lsp.DiagnosticSeverity.Warning,
-    Severity.INFORMATION: lsp.DiagnosticSeverity.Information,
-}
+#: the protocol's numbers
+SEVERITIES = {Severity.ERROR: 1, Severity.WARNING: 2, Severity.INFORMATION: 3}
+_UNNECESSARY = 1
+_NOWHERE = {"line": 0, "character": 0}
 
 
 def uri_of(path: Path) -> str:
@@ -39,65 +35,89 @@ def uri_of(path: Path) -> str:
     return from_fs_path(str(path)) or path.as_uri()
 
 
+def place(live: LiveDocument, offset: int, encoding: Encoding) -> tuple[int, int]:
+    """The line and column of a code-point offset, in the client's units."""
+    line, column = live.line_column(offset)
+    # A place between the two characters of a line's end is the line's end.
+    written = live.text[offset - column : offset].removesuffix("\r")
+    return line, to_units(written, column, encoding)
+
+
+def places(
+    live: LiveDocument, span: Span, encoding: Encoding
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The `place` of both ends of a span."""
+    line, column = place(live, span.start, encoding)
+    written = live.text[span.start : span.end]
+    if "\n" in written or "\r" in written:
+        return (line, column), place(live, span.end, encoding)
+    # Most ranges lie in one line, which need not be found twice.
+    return (line, column), (line, column + to_units(written, len(written), encoding))
+
+
 def position(live: LiveDocument, offset: int, encoding: Encoding) -> lsp.Position:
-    """Where a code-point offset stands, in the client's units."""
-    line = live.line_of(offset)
-    column = offset - live.line_start(line)
-    return lsp.Position(line, to_units(live.line_text(line), column, encoding) if column else 0)
+    from lsprotocol import types as lsp
+
+    return lsp.Position(*place(live, offset, encoding))
 
 
 def range_(live: LiveDocument, span: Span, encoding: Encoding) -> lsp.Range:
-    return lsp.Range(position(live, span.start, encoding), position(live, span.end, encoding))
+    from lsprotocol import types as lsp
+
+    start, end = places(live, span, encoding)
+    return lsp.Range(lsp.Position(*start), lsp.Position(*end))
 
 
 def text_edits(
     live: LiveDocument, edits: Iterable[TextEdit], encoding: Encoding
 ) -> list[lsp.TextEdit]:
+    from lsprotocol import types as lsp
+
     return [lsp.TextEdit(range_(live, e.span, encoding), e.new_text) for e in edits]
 
 
-def diagnostics(snapshot: Snapshot, findings: Iterable[Finding]) -> list[lsp.Diagnostic]:
-    """Findings as the client can show them; a fix travels as `data`, as edits of this version."""
+def severity(problem: Diagnostic) -> int:
+    return HINTS.get(problem.code) or SEVERITIES[problem.severity]
+
+
+def diagnostics(snapshot: Snapshot, findings: Iterable[Finding]) -> list[dict[str, Any]]:
+    """Findings as the client can show them; a fix travels as `data`, as edits of this version.
+
+    Plain JSON: the first diagnostics need not wait until the library of types is imported.
+    """
     client = snapshot.client
+
+    def range_of(span: Span) -> dict[str, Any]:
+        ends = places(snapshot.live, span, client.encoding)
+        start, end = ({"line": line, "character": column} for line, column in ends)
+        return {"start": start, "end": end}
+
     items = []
     for finding in findings:
         problem = finding.diagnostic
-        item = lsp.Diagnostic(
-            range=snapshot.range(problem.span),
-            severity=HINTS.get(problem.code) or SEVERITIES[problem.severity],
-            code=problem.code,
-            source="dlm",
-            message=problem.message,
-        )
-        if client.publish_code_description:
-            item.code_description = lsp.CodeDescription(CODES_PAGE)
+        item: dict[str, Any] = {
+            "range": range_of(problem.span),
+            "severity": severity(problem),
+            "code": problem.code,
+            "source": "dlm",
+            "message": problem.message,
+        }
         if client.publish_tags and problem.code in FADED:
-            item.tags = [lsp.DiagnosticTag.Unnecessary]
+            item["tags"] = [_UNNECESSARY]
         if client.publish_related_information and finding.related:
-            item.related_information = [
-                lsp.DiagnosticRelatedInformation(
-                    location=lsp.Location(other.uri, _START), message="the other document"
-                )
+            item["relatedInformation"] = [
+                {
+                    "location": {"uri": other.uri, "range": {"start": _NOWHERE, "end": _NOWHERE}},
+                    "message": "the other document",
+                }
                 for other in finding.related[:MOST_RELATED]
             ]
         if client.publish_data and problem.fix is not None:
-            edits = snapshot.text_edits(problem.fix.edits)
-            item.data = {
+            edits = problem.fix.edits
+            item["data"] = {
                 "title": problem.fix.title,
                 "version": snapshot.version,
-                "edits": [
-                    {
-                        "range": {
-                            "start": {
-                                "line": e.range.start.line,
-                                "character": e.range.start.character,
-                            },
-                            "end": {"line": e.range.end.line, "character": e.range.end.character},
-                        },
-                        "newText": e.new_text,
-                    }
-                    for e in edits
-                ],
+                "edits": [{"range": range_of(e.span), "newText": e.new_text} for e in edits],
             }
         items.append(item)
     return items

@@ -13,7 +13,7 @@ def tokenizer_file(snapshot: Snapshot) -> Path | None:
     """The file of a base of the registry, there or not; other bases only the engine resolves."""
     from dlm_engine.bases import REGISTRY, cache_root
     from dlm_engine.errors import StoreError
-    from dlm_server.engine.service import home_of
+    from dlm_server.engine.trained import home_of
 
     frontmatter = snapshot.live.frontmatter
     spec = REGISTRY.get(frontmatter.base_model) if frontmatter is not None else None

@@ -5,7 +5,7 @@ starting a process to its answer to `initialize`, alternating between the server
 busy machine disturbs both alike; resident memory when idle; the time from a one-character
 edit to the diagnostics of that version, at 10 KB and at 1 MB, with the debounce off; a burst of
 50 edits at 1 MB; and hovers. `--other` measures one more server's start. Targets, on an
-otherwise idle machine: start at most 1.3 times bare pygls, edit 1 ms at 10 KB and 8 ms at 1 MB,
+otherwise idle machine: start at most 1.2 times bare pygls, edit 1 ms at 10 KB and 8 ms at 1 MB,
 burst 250 ms, memory 90 MB.
 """
 

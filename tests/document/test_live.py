@@ -108,6 +108,7 @@ def check_places(live: LiveDocument) -> None:
         assert byte == len(text[:offset].encode("utf-8", "surrogatepass"))
         assert live.offset_of(byte) == offset
         assert live.line_of(offset) == LineIndex(text).line_column(offset)[0]
+        assert live.line_column(offset) == LineIndex(text).line_column(offset)
         holders = [
             s
             for s in live.document.sections

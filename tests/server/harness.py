@@ -210,18 +210,23 @@ class Client:
 
     def finish(self) -> None:
         """End the session; nothing may be unread, nothing unanswered, nothing answered twice."""
+        answers, unread = self.leave()
+        assert unread == []
+        assert answers.keys() - {None} == self._asked
+        assert all(n == 1 for i, n in answers.items() if i is not None)
+
+    def leave(self) -> tuple[Counter[int | str], list[Json]]:
+        """End the session; how often each request was answered, and what nobody looked at."""
         if self._loop.is_alive():
             if self.server.protocol.state.value == "initialized":
-                self.request("shutdown")
+                self.answer(self.ask("shutdown", number="the end"))
             self.notify("exit")
         self._loop.join(PATIENCE)
         assert not self._loop.is_alive()
         with self._changed:
             self._changed.wait_for(lambda: self._over, PATIENCE)
-            assert self._unread == []
-            assert self._answers.keys() - {None} == self._asked
-            assert all(n == 1 for i, n in self._answers.items() if i is not None)
         os.close(self._writes)
+        return self._answers, self._unread
 
 
 def insertion(line: int, character: int, text: str, removed: int = 0) -> Json:

@@ -9,10 +9,16 @@ from typing import Any
 
 import pytest
 from lsprotocol import types as lsp
+from tests.server.harness import GOOD
 
-from dlm_server.capabilities import COMMANDS, ClientFeatures, client_features, offered
-from dlm_server.conversion import plain
-from dlm_server.dispatch import REQUESTS, load_handlers
+from dlm_server import requests
+from dlm_server.capabilities import ClientFeatures, client_features, offered
+from dlm_server.conversion import converter, plain
+from dlm_server.dispatch import handler_of
+from dlm_server.engine import commands
+from dlm_server.features import highlights
+from dlm_server.features.action_kinds import ActionKind
+from dlm_server.features.on_type import TRIGGER
 
 FLAGS = [f.name for f in fields(ClientFeatures) if f.type == "bool"]
 NONE = ClientFeatures()
@@ -26,24 +32,32 @@ def able(*names: str) -> ClientFeatures:
 CLIENTS = [NONE, able(*FLAGS), *map(able, FLAGS)]
 
 
-def said_by_the_handlers(client: ClientFeatures) -> Any:
-    capabilities = lsp.ServerCapabilities()
-    for module in load_handlers():
-        if hasattr(module, "CAPABILITY"):
-            setattr(capabilities, module.CAPABILITY, module.options(client))
-    return plain(capabilities)
-
-
 @pytest.mark.parametrize("client", CLIENTS)
-def test_the_offer_is_what_the_handlers_say(client: ClientFeatures) -> None:
-    own = {"positionEncoding", "textDocumentSync", "workspace", "experimental"}
+def test_the_offer_is_one_the_protocol_knows(client: ClientFeatures) -> None:
     offer = offered(client)
-    assert {k: v for k, v in offer.items() if k not in own} == said_by_the_handlers(client)
-    assert offer["experimental"]["dlm"]["commands"] == sorted(COMMANDS)
+    assert plain(converter().structure(offer, lsp.ServerCapabilities)) == offer
+
+
+def test_the_offer_names_what_there_is() -> None:
+    offer = offered(CLIENTS[1])
+    legend = offer["semanticTokensProvider"]["legend"]
+    assert legend == {"tokenTypes": list(highlights.TOKEN_TYPES), "tokenModifiers": []}
+    assert offer["executeCommandProvider"]["commands"] == list(commands.COMMANDS)
+    assert offer["experimental"]["dlm"]["commands"] == sorted(commands.COMMANDS)
+    kinds = [kind.value for kind in ActionKind]
+    assert offer["codeActionProvider"]["codeActionKinds"] == kinds
+    assert offer["documentOnTypeFormattingProvider"] == {"firstTriggerCharacter": TRIGGER}
+
+
+def test_what_a_client_cannot_use_is_not_offered_to_it() -> None:
+    assert offered(able("rename_prepare"))["renameProvider"] == {"prepareProvider": True}
+    assert offered(NONE)["renameProvider"] == {"prepareProvider": False}
+    assert "diagnosticProvider" in offered(able("pull_diagnostics"))
+    assert "codeActionProvider" in offered(able("code_action_literals"))
+    assert {"diagnosticProvider", "codeActionProvider"}.isdisjoint(offered(NONE))
 
 
 def test_every_offer_has_a_handler() -> None:
-    load_handlers()
     methods = {
         "renameProvider": {"textDocument/rename", "textDocument/prepareRename"},
         "semanticTokensProvider": {
@@ -61,7 +75,11 @@ def test_every_offer_has_a_handler() -> None:
     wanted: set[str] = set()
     for offer in offers:
         wanted |= methods.get(offer, {f"textDocument/{offer.removesuffix('Provider')}"})
-    assert wanted == {m for m in REQUESTS if not m.startswith("test/")}
+    assert wanted == set(requests.MODULES)
+    for method, module in requests.MODULES.items():
+        handler = handler_of(method)
+        assert handler is not None
+        assert handler.function.__module__ == module
 
 
 def test_capabilities_of_unknown_kinds_are_no_obstacle() -> None:
@@ -86,6 +104,23 @@ def test_answering_initialize_imports_neither_the_types_nor_the_format() -> None
         "server.protocol.step(); "
         "print(*sorted({'lsprotocol', 'cattrs', 'yaml', 'pydantic', 'tree_sitter'} "
         "& set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == ""
+
+
+def test_the_first_diagnostics_do_not_wait_for_the_types() -> None:
+    item = {"uri": "file:///a.dlm", "languageId": "dlm", "version": 1, "text": GOOD}
+    code = (
+        "import sys; from dlm_server.serving import build; "
+        "server = build(lambda data: b'publishDiagnostics' in data and server.loop.stop()); "
+        "say = lambda **m: server.loop.deliver({'params': {}, **m}); "
+        "say(id=1, method='initialize'); say(method='initialized'); "
+        f"say(method='textDocument/didOpen', params={{'textDocument': {item!r}}}); "
+        "server.loop.run(server.protocol); "
+        "print(*sorted({'lsprotocol', 'cattrs', 'dlm_server.engine.service'} & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60

@@ -20,6 +20,8 @@ PIECES = st.sampled_from(
     ]
 )
 TEXTS = st.lists(PIECES, max_size=8).map("".join)
+LONG_LINES = st.sampled_from(["x" * 100_000, "a\ud800é漢😀" * 20_000])
+LONG_TEXTS = st.lists(PIECES | LONG_LINES, max_size=8).map("".join)
 WIDTH = {"utf-8": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
 BYTES = {"utf-8": 1, "utf-16": 2, "utf-32": 4}
 
@@ -45,7 +47,7 @@ def test_any_edits_leave_the_text_of_the_client(encoding: str) -> None:
     @settings(
         max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
-    @given(start=TEXTS, edits=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), TEXTS)))
+    @given(start=LONG_TEXTS, edits=st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1), TEXTS)))
     def check(start: str, edits: list[tuple[float, float, str]]) -> None:
         nonlocal version
         version += 1

@@ -235,6 +235,14 @@ class LiveDocument:
         within = offset - self.chunks.characters[index]
         return self.chunks.lines[index] + bisect_right(self._line_ends(index), within)
 
+    def line_column(self, offset: int) -> tuple[int, int]:
+        """As `LineIndex.line_column`."""
+        index = self.chunks.at(offset)
+        ends = self._line_ends(index)
+        start = self.chunks.characters[index]
+        within = bisect_right(ends, offset - start)
+        return self.chunks.lines[index] + within, offset - start - (within and ends[within - 1])
+
     def line_text(self, line: int) -> str:
         """A line without its end."""
         start = self.line_start(line)

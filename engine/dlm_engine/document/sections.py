@@ -134,7 +134,7 @@ def read_section(window: Window, node: Node) -> SectionReading:
 
 
 def _blocks(body: Node | None, fields: list[Node]) -> Iterator[Node]:
-    for holder in (body, *(field.child_by_field_name("body") for field in fields)):
+    for holder in (body, *(f.child_by_field_name("body") for f in fields)):
         if holder is not None:
             yield from (b for b in holder.named_children if b.type != "paragraph")
 

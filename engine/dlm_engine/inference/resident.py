@@ -126,6 +126,6 @@ class Resident:
         return self._chat[1]
 
     def forget(self) -> None:
-        """Give the memory back."""
-        self._loading = self._base = self._attached = self._adapter = self._chat = None
+        """Give the base's memory back."""
+        self._loading = self._base = self._attached = self._adapter = None
         self._kept = {}

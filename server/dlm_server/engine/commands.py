@@ -214,7 +214,7 @@ def rollback(session: Session, argument: OfVersion) -> Pending:
     return _when_done(
         engine,
         lambda done: engine.submit(
-            "export", target.uri, "rollback", "rollback", params, "rollback", done=done
+            "rollback", target.uri, "asked for", "rollback", params, "rollback", done=done
         ),
         value,
     )

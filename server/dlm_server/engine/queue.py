@@ -13,10 +13,16 @@ from typing import Final, Literal
 
 from dlm_engine.worker.messages import Result
 
-JobKind = Literal["train", "prompt", "probe", "export"]
+JobKind = Literal["train", "prompt", "probe", "export", "rollback"]
 
 #: A person waits for an answer; a training waits for a person; probes wait for both.
-_ORDER: Final[dict[JobKind, int]] = {"prompt": 0, "export": 1, "train": 2, "probe": 3}
+_ORDER: Final[dict[JobKind, int]] = {
+    "prompt": 0,
+    "rollback": 1,
+    "export": 1,
+    "train": 2,
+    "probe": 3,
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

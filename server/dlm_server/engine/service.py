@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from weakref import WeakKeyDictionary
 
 from dlm_engine.worker.messages import (
     Ask,
@@ -30,11 +29,10 @@ from dlm_server.engine.pacing import Paced
 from dlm_server.engine.queue import Job, JobKind, JobQueue
 from dlm_server.engine.save import Save, SaveReasons, Verdict, verdict
 from dlm_server.engine.status import JobState, Last, status_json
-from dlm_server.engine.trained import StoreView, TrainedViews
+from dlm_server.engine.trained import home_of
 
 if TYPE_CHECKING:
     from dlm_engine.document import LiveDocument
-    from dlm_server.documents import OpenDocument
     from dlm_server.engine.process import Timer
     from dlm_server.progress import Progress as Shown
     from dlm_server.session import Session
@@ -47,6 +45,7 @@ _TITLES: Final[Mapping[JobKind, str]] = {
     "prompt": "Asking",
     "probe": "Asking the probes",
     "export": "Exporting",
+    "rollback": "Going back in",
 }
 
 
@@ -57,7 +56,6 @@ class Engine:
         self.session = session
         self.client = EngineClient(session, self._launch, self._client_changed)
         self.queue = JobQueue()
-        self.trained = TrainedViews()
         self.answers = Answers(session)
         self.reasons = SaveReasons()
         self.last: Last | None = None
@@ -69,7 +67,6 @@ class Engine:
         self._learned: dict[str, str] = {}
         self._settling: dict[str, Timer] = {}
         self._status = Paced(session, self._tell_status)
-        session.providers.trained = self.view
         session.providers.results = lambda document: self.answers.view(document.uri)
         session.at_exit(self.client.close)
         session.on_settings(self._settings_changed)
@@ -79,14 +76,6 @@ class Engine:
     @property
     def home(self) -> Path:
         return home_of(self.session.settings)
-
-    def view(self, document: OpenDocument) -> StoreView | None:
-        """What the store says about an open document."""
-        return self.view_of(document.live)
-
-    def view_of(self, live: LiveDocument) -> StoreView | None:
-        frontmatter = live.frontmatter
-        return self.trained.of(self.home, frontmatter.dlm_id if frontmatter else None)
 
     # --- saving --------------------------------------------------------------------------
 
@@ -108,7 +97,7 @@ class Engine:
     def _armed(self, live: LiveDocument) -> bool:
         """Whether the document has been trained once; one whose head is broken may have been,
         and its author is told that it was not trained now."""
-        return live.frontmatter is None or self.view_of(live) is not None
+        return live.frontmatter is None or self.session.providers.trained(live) is not None
 
     def _settled(self, uri: str) -> None:
         from dlm_engine.errors import DlmError
@@ -175,7 +164,8 @@ class Engine:
     def model_changed(self, uri: str, version: int | None) -> None:
         """Another version is current: what is shown of the old one is out of date."""
         self.answers.outdate(uri, version)
-        self.session.refresh("codeLens", "inlayHint", "diagnostics")
+        self.session.refresh("codeLens", "inlayHint")
+        self.session.publisher.surroundings_changed()
 
     def forget_content(self, uri: str) -> None:
         """The next save trains, whatever was learned before (after a rollback)."""
@@ -381,23 +371,12 @@ class Engine:
         self.answers.forget(uri)
 
 
-def home_of(settings: Settings) -> Path:
-    """Where the engine of this session keeps what it makes; raises `StoreError` for a `~name`
-    that stands for nobody."""
-    from dlm_engine.store import home_dir
-
-    return home_dir(Path(settings.home) if settings.home else None)
-
-
 def void(value: object) -> None:
     """For callbacks that must return nothing."""
 
 
-_ENGINES: WeakKeyDictionary[Session, Engine] = WeakKeyDictionary()
-
-
 def engine_of(session: Session) -> Engine:
     """The engine of a session, made when first asked for. Making it starts nothing."""
-    if session not in _ENGINES:
-        _ENGINES[session] = Engine(session)
-    return _ENGINES[session]
+    if session.engine is None:
+        session.engine = Engine(session)
+    return session.engine

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from dlm_engine.document import Section
+    from dlm_engine.document import LiveDocument, Section
+    from dlm_server.settings import Settings
 
 _Stamp = tuple[tuple[int, int, int] | None, ...]
 
@@ -41,13 +42,14 @@ class TrainedViews:
     def __init__(self) -> None:
         self._kept: dict[Path, tuple[_Stamp, StoreView | None]] = {}
 
-    def of(self, home: Path, dlm_id: str | None) -> StoreView | None:
+    def of(self, home: Path, live: LiveDocument) -> StoreView | None:
         """None for a document that was never trained, or whose store cannot be read."""
         from dlm_engine.errors import StoreError
         from dlm_engine.store import Store
 
-        if dlm_id is None:
+        if live.frontmatter is None:
             return None
+        dlm_id = live.frontmatter.dlm_id
         try:
             store = Store(home, dlm_id)
         except StoreError:
@@ -62,6 +64,14 @@ class TrainedViews:
             view = None
         self._kept[store.root] = (stamp, view)
         return view
+
+
+def home_of(settings: Settings) -> Path:
+    """Where the engine of this session keeps what it makes; raises `StoreError` for a `~name`
+    that stands for nobody."""
+    from dlm_engine.store import home_dir
+
+    return home_dir(Path(settings.home) if settings.home else None)
 
 
 def _read(home: Path, dlm_id: str) -> StoreView | None:

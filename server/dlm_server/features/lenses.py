@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dlm_engine.document import LiveDocument, QuestionAnswer, Section, Span
+from dlm_engine.document.moving import moved_span
 from dlm_server.features.hints import learned_texts
 
 
@@ -77,14 +78,17 @@ def lenses(live: LiveDocument, facts: Facts) -> tuple[Lens, ...]:
         return ()
     made = [*_of_document(live, facts)]
     if facts.trusted:
-        for section in live.document.sections:
-            made += [_ask(facts, section, i, pair) for i, pair in enumerate(section.pairs)]
+        for index, chunk in enumerate(live.chunks.items):
+            if (section := chunk.reading.section) is not None and section.pairs:
+                by = live.chunks.moved_by(index)
+                made += [_ask(facts, section, i, pair, by) for i, pair in enumerate(section.pairs)]
     return tuple(made)
 
 
 def changed_sections(live: LiveDocument, trained: Trained) -> int:
     """How many sections the current version has not seen, or has and the text has not."""
-    sections = live.document.sections
+    readings = (chunk.reading for chunk in live.chunks.items)
+    sections = [reading.section for reading in readings if reading.section is not None]
     new = sum(1 for s in sections if trained.state(s) == "new" and any(learned_texts(s)))
     gone = len(trained.section_ids - {s.id for s in sections})
     # An edited section is one that is gone and one that is new.
@@ -118,10 +122,11 @@ def _train_title(live: LiveDocument, facts: Facts) -> str:
     return f"Train again · {changed} {noun} changed since version {facts.version}"
 
 
-def _ask(facts: Facts, section: Section, index: int, pair: QuestionAnswer) -> Lens:
+def _ask(facts: Facts, section: Section, index: int, pair: QuestionAnswer, moved_by: int) -> Lens:
     result = facts.result(section.id, index)
     title = "Ask" if result is None else _TITLES.get(result.state, "Ask again")
     if pair.probe and title != _TITLES["running"]:
         title = title.replace("Ask", "Ask probe", 1)
     argument: dict[str, object] = {"uri": facts.uri, "sectionId": section.id, "pair": index}
-    return Lens(pair.question_span, title, "dlm.askSection", argument)
+    place = moved_span(pair.question_span, moved_by)
+    return Lens(place, title, "dlm.askSection", argument)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -53,6 +54,25 @@ def tokens(live: LiveDocument, within: Span | None = None) -> tuple[Token, ...]:
     return tuple(t for t in made if t.span.start < wanted.end and wanted.start < t.span.end)
 
 
+def fresh_tokens(live: LiveDocument, kept: str) -> Iterator[tuple[int, list[Token]]]:
+    """The tokens of the chunks whose reading keeps nothing under the name `kept`, by number."""
+    chunks = live.chunks
+    first = 0
+    while first < len(chunks.items):
+        last = first
+        while last < len(chunks.items) and kept not in chunks.items[last].reading.kept:
+            last += 1
+        # Neighbours are looked at together: each look costs a walk to its place.
+        places = chunks.characters[first : last + 1]
+        found = deque(tokens(live, Span(places[0], places[-1])) if first < last else ())
+        for index, end in enumerate(places[1:], first):
+            own: list[Token] = []
+            while found and found[0].span.start < end:
+                own.append(found.popleft())
+            yield index, own
+        first = last + 1
+
+
 @lru_cache(maxsize=1)
 def _query() -> Query:
     return Query(Language(tree_sitter_dlm.language()), tree_sitter_dlm.HIGHLIGHTS_QUERY)
@@ -62,16 +82,11 @@ def _captured(live: LiveDocument, wanted: Span) -> Iterator[tuple[Span, int, str
     """(place, rank, capture); of several captures of one place the last pattern counts."""
     cursor = QueryCursor(_query())
     if wanted != (0, len(live.text)):
-        start = _bytes_before(live.text[: wanted.start])
-        cursor.set_byte_range(start, start + _bytes_before(live.text[wanted.start : wanted.end]))
+        cursor.set_byte_range(live.byte_of(wanted.start), live.byte_of(wanted.end))
     for rank, captures in cursor.matches(live.root):
         for name, nodes in captures.items():
             for node in nodes:
                 yield live.span(node), rank, name
-
-
-def _bytes_before(text: str) -> int:
-    return len(text.encode("utf-8", "surrogatepass"))
 
 
 def _without_overlap(found: Iterable[tuple[Span, int, str]]) -> Iterator[tuple[Span, str]]:

@@ -14,6 +14,7 @@ from enum import Enum
 from tree_sitter import Node
 
 from dlm_engine.document import LiveDocument, Section, Span
+from dlm_engine.document.moving import moved_span
 from dlm_server.features.entries import Entry, entries
 from dlm_server.features.headings import Heading, headings_in
 
@@ -64,8 +65,8 @@ _GROUPS = {"question": ("answer",), "prompt": ("chosen", "rejected")}
 
 def symbols(live: LiveDocument) -> tuple[Symbol, ...]:
     """The outline, at most `MAX_SYMBOLS` and a last one that says so."""
-    sections = {section.span.start: section for section in live.document.sections}
     roots: list[Symbol] = []
+    sections = 0
     left = MAX_SYMBOLS
     for node in live.root.named_children:
         if left <= 0:
@@ -73,7 +74,8 @@ def symbols(live: LiveDocument) -> tuple[Symbol, ...]:
         if node.type == "frontmatter":
             found = _frontmatter(live, node)
         else:
-            found = _section(live, node, sections.get(live.span(node).start), left)
+            sections += 1
+            found = _kept_section(live, node, sections)
         cut, left = _cut(found, left)
         roots.append(cut)
     if left <= 0:
@@ -81,6 +83,28 @@ def symbols(live: LiveDocument) -> tuple[Symbol, ...]:
         name = f"Only the first {MAX_SYMBOLS} entries are listed"
         roots.append(Symbol(name, "", Kind.NOTE, end, end))
     return tuple(roots)
+
+
+def _kept_section(live: LiveDocument, node: Node, index: int) -> Symbol:
+    """The symbol of chunk `index`, which the chunk keeps as long as it is as it was."""
+    kept, start = live.chunks.items[index].reading.kept, live.chunks.characters[index]
+    if "symbol" not in kept:
+        kept["symbol"] = _section(live, node, live.section_of(index)), start
+    symbol, then = kept["symbol"]
+    return _moved(symbol, start - then)
+
+
+def _moved(symbol: Symbol, by: int) -> Symbol:
+    if not by:
+        return symbol
+    return Symbol(
+        symbol.name,
+        symbol.detail,
+        symbol.kind,
+        moved_span(symbol.span, by),
+        moved_span(symbol.selection, by),
+        tuple([_moved(child, by) for child in symbol.children]),
+    )
 
 
 def flattened(
@@ -159,7 +183,7 @@ def _selection(live: LiveDocument, entry: Entry) -> Span:
     return Span(entry.key.start, entry.key.start + len(first))
 
 
-def _section(live: LiveDocument, node: Node, section: Section | None, limit: int) -> Symbol:
+def _section(live: LiveDocument, node: Node, section: Section | None) -> Symbol:
     span = _trimmed(live, live.span(node))
     fence = node.child_by_field_name("fence")
     written = "prose"
@@ -172,11 +196,11 @@ def _section(live: LiveDocument, node: Node, section: Section | None, limit: int
         selection = live.span(fence)
     kind = _SECTION_KINDS.get(written.lower(), Kind.UNKNOWN)
     if kind in (Kind.INSTRUCTION, Kind.PREFERENCE):
-        children = _asked(live, node, limit)
+        children = _asked(live, node)
     else:
         body = node.child_by_field_name("body")
-        flat = headings_in(live, body) if body is not None else ()
-        children = _heading_symbols(live, flat[:limit], 0, len(flat[:limit]), 0)
+        flat = headings_in(live, body)[:MAX_SYMBOLS] if body is not None else ()
+        children = _heading_symbols(live, flat, 0, len(flat), 0)
     name = _section_name(live, node, kind, section, children) or written
     adapter = f"#{section.adapter}" if section and section.adapter else ""
     count = len(children) if kind in (Kind.INSTRUCTION, Kind.PREFERENCE) else 0
@@ -213,12 +237,12 @@ def _section_name(
     return first_words(live.text[place.start : place.end])
 
 
-def _asked(live: LiveDocument, section: Node, limit: int) -> tuple[Symbol, ...]:
+def _asked(live: LiveDocument, section: Node) -> tuple[Symbol, ...]:
     """The pairs of an instruction section, the triples of a preference section."""
     groups: list[list[Node]] = []
     for child in section.named_children:
         if child.type in _GROUPS:
-            if len(groups) == limit:
+            if len(groups) == MAX_SYMBOLS:
                 break
             groups.append([child])
         elif groups and child.type in _GROUPS[groups[-1][0].type]:

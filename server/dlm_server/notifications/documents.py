@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
-from lsprotocol import types as lsp
-
-from dlm_engine.document import LiveDocument
 from dlm_server import from_proto
 from dlm_server.dispatch import notification
 from dlm_server.documents import OpenDocument
 from dlm_server.session import Session
 
+if TYPE_CHECKING:
+    from lsprotocol import types as lsp
+
 log = logging.getLogger(__name__)
 
 
 @notification("textDocument/didOpen")
-def did_open(session: Session, params: lsp.DidOpenTextDocumentParams) -> None:
-    item = params.text_document
-    document = OpenDocument(
-        uri=item.uri,
-        path=from_proto.path_of(item.uri),
-        language=item.language_id,
-        version=item.version,
-        live=LiveDocument.open(item.text),
-    )
+def did_open(session: Session, params: object) -> None:
+    document = from_proto.opened(params)
     session.open(document)
     session.publisher.opened(document.uri)
 

@@ -1,38 +1,49 @@
 """What the engine's room hears of documents: saves and why, edits, closing.
 
-Separate from the keeping of documents, whose handlers run first.
+Separate from the keeping of documents, whose handlers run first. The engine is made when it
+is first needed, because importing it takes time that opening a document should not.
 """
 
 from __future__ import annotations
 
-from lsprotocol import types as lsp
+from typing import TYPE_CHECKING
 
 from dlm_server.dispatch import notification
-from dlm_server.engine.service import engine_of
+from dlm_server.engine.trained import TrainedViews, home_of
 from dlm_server.session import Session
+
+if TYPE_CHECKING:
+    from lsprotocol import types as lsp
 
 
 @notification("initialized")
-def initialized(session: Session, params: lsp.InitializedParams) -> None:
-    """From now on snapshots can say what the store and the model know."""
-    engine_of(session)
+def initialized(session: Session, params: object) -> None:
+    """From now on snapshots can say what the store knows."""
+    views = TrainedViews()
+    session.providers.trained = lambda live: views.of(home_of(session.settings), live)
 
 
 @notification("textDocument/willSave")
 def will_save(session: Session, params: lsp.WillSaveTextDocumentParams) -> None:
+    from dlm_server.engine.service import engine_of
+
     engine_of(session).reasons.will_save(params.text_document.uri, int(params.reason.value))
 
 
 @notification("textDocument/didSave")
 def did_save(session: Session, params: lsp.DidSaveTextDocumentParams) -> None:
+    from dlm_server.engine.service import engine_of
+
     engine_of(session).saved(params.text_document.uri)
 
 
 @notification("textDocument/didChange")
 def did_change(session: Session, params: lsp.DidChangeTextDocumentParams) -> None:
-    engine_of(session).answers.edited(params.text_document.uri)
+    if session.engine is not None:
+        session.engine.answers.edited(params.text_document.uri)
 
 
 @notification("textDocument/didClose")
 def did_close(session: Session, params: lsp.DidCloseTextDocumentParams) -> None:
-    engine_of(session).closed(params.text_document.uri)
+    if session.engine is not None:
+        session.engine.closed(params.text_document.uri)

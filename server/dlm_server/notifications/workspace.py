@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from lsprotocol import types as lsp
+from typing import TYPE_CHECKING
 
 from dlm_server.dispatch import notification
 from dlm_server.from_proto import path_of
 from dlm_server.lifecycle import pull_configuration
 from dlm_server.session import Session
+
+if TYPE_CHECKING:
+    from lsprotocol import types as lsp
 
 
 @notification("workspace/didChangeConfiguration")

@@ -7,22 +7,12 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
-from dlm_server.features.action_kinds import ActionKind, Asked
+from dlm_server.features.action_kinds import Asked
 from dlm_server.session import Snapshot
 
 if TYPE_CHECKING:
     from dlm_server.features.actions import Action
-
-CAPABILITY = "code_action_provider"
-
-
-def options(client: ClientFeatures) -> lsp.CodeActionOptions | None:
-    # Without literals a client knows actions as commands only, and these are edits.
-    if not client.code_action_literals:
-        return None
-    return lsp.CodeActionOptions(code_action_kinds=[kind.value for kind in ActionKind])
 
 
 @request("textDocument/codeAction")

@@ -6,19 +6,12 @@ from collections.abc import Collection
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import session_request
 from dlm_server.engine.results import result_key
 from dlm_server.engine.service import engine_of
 from dlm_server.features.lenses import Facts, lenses
 from dlm_server.from_proto import same_document
 from dlm_server.session import Session, Snapshot
-
-CAPABILITY = "code_lens_provider"
-
-
-def options(client: ClientFeatures) -> lsp.CodeLensOptions:
-    return lsp.CodeLensOptions(resolve_provider=False)
 
 
 @session_request("textDocument/codeLens")

@@ -6,14 +6,11 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.session import Snapshot
 
 if TYPE_CHECKING:
     from dlm_server.features.completion import Completion
-
-CAPABILITY = "completion_provider"
 
 #: by `Offer`
 _KINDS = {
@@ -27,11 +24,6 @@ _KINDS = {
     "file": lsp.CompletionItemKind.File,
     "folder": lsp.CompletionItemKind.Folder,
 }
-
-
-def options(client: ClientFeatures) -> lsp.CompletionOptions:
-    # A blank is one because the value of a key comes after it.
-    return lsp.CompletionOptions(trigger_characters=[":", "#", "!", '"', "/", " "])
 
 
 @request("textDocument/completion")

@@ -6,16 +6,9 @@ from pathlib import Path
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.session import Snapshot
 from dlm_server.to_proto import uri_of
-
-CAPABILITY = "document_link_provider"
-
-
-def options(client: ClientFeatures) -> lsp.DocumentLinkOptions:
-    return lsp.DocumentLinkOptions(resolve_provider=False)
 
 
 @request("textDocument/documentLink")

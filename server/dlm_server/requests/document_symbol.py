@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.features.symbols import Kind, Symbol, flattened, symbols
 from dlm_server.session import Snapshot
-
-CAPABILITY = "document_symbol_provider"
 
 KINDS = {
     Kind.FRONTMATTER: lsp.SymbolKind.Namespace,
@@ -27,10 +24,6 @@ KINDS = {
     Kind.ADAPTER: lsp.SymbolKind.TypeParameter,
     Kind.NOTE: lsp.SymbolKind.Null,
 }
-
-
-def options(client: ClientFeatures) -> lsp.DocumentSymbolOptions:
-    return lsp.DocumentSymbolOptions(label="dlm")
 
 
 @request("textDocument/documentSymbol")

@@ -6,17 +6,8 @@ from typing import Any
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import session_request
 from dlm_server.session import Session
-
-CAPABILITY = "execute_command_provider"
-
-
-def options(client: ClientFeatures) -> lsp.ExecuteCommandOptions:
-    from dlm_server.engine.commands import COMMANDS
-
-    return lsp.ExecuteCommandOptions(commands=list(COMMANDS))
 
 
 @session_request("workspace/executeCommand")

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.features.folding import at_most, folds
 from dlm_server.session import Snapshot
-
-CAPABILITY = "folding_range_provider"
-
-
-def options(client: ClientFeatures) -> lsp.FoldingRangeOptions:
-    return lsp.FoldingRangeOptions()
 
 
 @request("textDocument/foldingRange")

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.features.formatting import format_document
 from dlm_server.session import Snapshot
-
-CAPABILITY = "document_formatting_provider"
-
-
-def options(client: ClientFeatures) -> lsp.DocumentFormattingOptions:
-    return lsp.DocumentFormattingOptions()
 
 
 @request("textDocument/formatting")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import session_request
 from dlm_server.features.token_counts import TOKENIZERS, Encoding
 from dlm_server.session import Session, Snapshot
@@ -17,12 +16,6 @@ from dlm_server.views import SectionResult
 
 if TYPE_CHECKING:
     from dlm_server.features.hover import Known
-
-CAPABILITY = "hover_provider"
-
-
-def options(client: ClientFeatures) -> lsp.HoverOptions:
-    return lsp.HoverOptions()
 
 
 @session_request("textDocument/hover")

@@ -8,23 +8,16 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import session_request
 from dlm_server.engine.results import result_key
-from dlm_server.engine.service import home_of
 from dlm_server.features.hints import Hint, answer_hints, setting_hints, token_hints
 from dlm_server.features.token_counts import TOKENIZERS, Encoding
 from dlm_server.session import Session, Snapshot
+from dlm_server.tokenizer_files import tokenizer_file
 from dlm_server.views import SectionResult
 
 if TYPE_CHECKING:
     from dlm_engine.bases import BaseSpec
-
-CAPABILITY = "inlay_hint_provider"
-
-
-def options(client: ClientFeatures) -> lsp.InlayHintOptions:
-    return lsp.InlayHintOptions(resolve_provider=False)
 
 
 @session_request("textDocument/inlayHint")
@@ -50,7 +43,7 @@ def hints_of(
         spec = _base(snapshot)
         found += setting_hints(snapshot.live, spec, within)
         if settings.inlay_hints_tokens:
-            file = _tokenizer_file(snapshot, spec)
+            file = tokenizer_file(snapshot)
             encoding = tokenizer(file) if file is not None else None
             found += token_hints(snapshot.live, encoding, within)
     drawn_otherwise = settings.results_display == "inline" and snapshot.client.section_results
@@ -78,16 +71,3 @@ def _base(snapshot: Snapshot) -> BaseSpec | None:
 
     frontmatter = snapshot.live.frontmatter
     return REGISTRY.get(frontmatter.base_model) if frontmatter is not None else None
-
-
-def _tokenizer_file(snapshot: Snapshot, spec: BaseSpec | None) -> Path | None:
-    from dlm_engine.bases import cache_root
-    from dlm_engine.errors import StoreError
-
-    if spec is None:
-        return None
-    try:
-        home = home_of(snapshot.settings)
-    except StoreError:
-        return None
-    return cache_root(home) / "bases" / spec.slug / "tokenizer.json"

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.features.on_type import TRIGGER, on_enter
 from dlm_server.session import Snapshot
-
-CAPABILITY = "document_on_type_formatting_provider"
-
-
-def options(client: ClientFeatures) -> lsp.DocumentOnTypeFormattingOptions:
-    return lsp.DocumentOnTypeFormattingOptions(first_trigger_character=TRIGGER)
 
 
 @request("textDocument/onTypeFormatting")

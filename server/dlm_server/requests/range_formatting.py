@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.features.formatting import format_range
 from dlm_server.session import Snapshot
-
-CAPABILITY = "document_range_formatting_provider"
-
-
-def options(client: ClientFeatures) -> lsp.DocumentRangeFormattingOptions:
-    return lsp.DocumentRangeFormattingOptions()
 
 
 @request("textDocument/rangeFormatting")

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.features.adapters import same_adapter
 from dlm_server.session import Snapshot
-
-CAPABILITY = "references_provider"
-
-
-def options(client: ClientFeatures) -> lsp.ReferenceOptions:
-    return lsp.ReferenceOptions()
 
 
 @request("textDocument/references")

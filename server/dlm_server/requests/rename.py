@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import REQUEST_FAILED, RequestFailed, request
 from dlm_server.features import adapters
 from dlm_server.session import Snapshot
-
-CAPABILITY = "rename_provider"
-
-
-def options(client: ClientFeatures) -> lsp.RenameOptions:
-    return lsp.RenameOptions(prepare_provider=client.rename_prepare)
 
 
 @request("textDocument/rename")

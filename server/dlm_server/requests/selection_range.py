@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from lsprotocol import types as lsp
 
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.features.selection import selections
 from dlm_server.session import Snapshot
-
-CAPABILITY = "selection_range_provider"
-
-
-def options(client: ClientFeatures) -> lsp.SelectionRangeOptions:
-    return lsp.SelectionRangeOptions()
 
 
 @request("textDocument/selectionRange")

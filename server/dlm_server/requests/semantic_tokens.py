@@ -10,33 +10,45 @@ from collections.abc import Iterable
 from lsprotocol import types as lsp
 
 from dlm_engine.document import LiveDocument
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import request
 from dlm_server.encodings import Encoding, to_units
 from dlm_server.features.highlights import TOKEN_TYPES
-from dlm_server.features.semantic_tokens import Token, tokens
+from dlm_server.features.semantic_tokens import Token, fresh_tokens, tokens
 from dlm_server.session import Snapshot
-
-CAPABILITY = "semantic_tokens_provider"
 
 _NUMBER = {name: number for number, name in enumerate(TOKEN_TYPES)}
 
 
-def options(client: ClientFeatures) -> lsp.SemanticTokensOptions:
-    legend = lsp.SemanticTokensLegend(token_types=list(TOKEN_TYPES), token_modifiers=[])
-    return lsp.SemanticTokensOptions(legend=legend, full=True, range=True)
-
-
 @request("textDocument/semanticTokens/full")
 def full(snapshot: Snapshot, params: lsp.SemanticTokensParams) -> lsp.SemanticTokens:
-    found = tokens(snapshot.live)
-    return lsp.SemanticTokens(data=encoded(snapshot.live, found, snapshot.client.encoding))
+    return lsp.SemanticTokens(data=of_document(snapshot.live, snapshot.client.encoding))
 
 
 @request("textDocument/semanticTokens/range")
 def in_range(snapshot: Snapshot, params: lsp.SemanticTokensRangeParams) -> lsp.SemanticTokens:
     found = tokens(snapshot.live, snapshot.span(params.range))
     return lsp.SemanticTokens(data=encoded(snapshot.live, found, snapshot.client.encoding))
+
+
+def of_document(live: LiveDocument, encoding: Encoding) -> list[int]:
+    """All tokens, encoded; each section keeps its own, so that an edit costs its section."""
+    chunks = live.chunks
+    name = f"semantic tokens in {encoding}"
+    for index, found in fresh_tokens(live, name):
+        own = encoded(live, found, encoding)
+        if own:
+            own[0] -= chunks.lines[index]
+        chunks.items[index].reading.kept[name] = own, sum(own[::5])
+    data: list[int] = []
+    line = 0
+    for chunk, first in zip(chunks.items, chunks.lines, strict=False):
+        own, last = chunk.reading.kept[name]
+        if own:
+            at = len(data)
+            data += own
+            data[at] += first - line
+            line = first + last
+    return data
 
 
 def encoded(live: LiveDocument, found: Iterable[Token], encoding: Encoding) -> list[int]:

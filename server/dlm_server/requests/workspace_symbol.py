@@ -18,7 +18,6 @@ from dlm_engine.document import LiveDocument
 from dlm_engine.document import decode as decoded
 from dlm_engine.errors import DocumentError
 from dlm_server import to_proto
-from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import session_request
 from dlm_server.encodings import Encoding
 from dlm_server.features.workspace_symbols import Findable, findable, search
@@ -26,18 +25,12 @@ from dlm_server.from_proto import same_document
 from dlm_server.requests.document_symbol import KINDS
 from dlm_server.session import Session
 
-CAPABILITY = "workspace_symbol_provider"
-
 _LARGEST = 1024 * 1024
 _MOST_FILES = 2000
 _SECONDS = 0.1
 
 #: what can be found in a document, each with its place in the client's units
 _Places = tuple[tuple[Findable, lsp.Range], ...]
-
-
-def options(client: ClientFeatures) -> lsp.WorkspaceSymbolOptions:
-    return lsp.WorkspaceSymbolOptions()
 
 
 @session_request("workspace/symbol")

@@ -198,7 +198,7 @@ def test_an_answer_without_sense_is_a_failure(make: Make) -> None:
 
 
 def test_it_is_never_started_again_after_it_ran_out_of_memory(make: Make) -> None:
-    bench = make("out of memory", hurry=1000)
+    bench = make("out of memory")
     bench.run()
     result = bench.result()
     assert result.ending is Ending.FAILED

@@ -353,16 +353,16 @@ def test_looking_at_a_store_that_is_not_there_or_damaged_writes_and_raises_nothi
     tmp_path: Path,
 ) -> None:
     views = TrainedViews()
-    dlm_id = "01HZ4X7TGZM3J1A2B3C4D5E6F7"
-    assert views.of(tmp_path / "home", dlm_id) is None
-    assert views.of(tmp_path / "home", "../../etc") is None
-    assert views.of(tmp_path / "home", None) is None
+    live = LiveDocument.open(TEXT)
+    assert live.frontmatter is not None
+    assert views.of(tmp_path / "home", live) is None
+    assert views.of(tmp_path / "home", LiveDocument.open("words\n")) is None
     assert not (tmp_path / "home").exists()
-    root = tmp_path / "home" / "store" / dlm_id
+    root = tmp_path / "home" / "store" / live.frontmatter.dlm_id
     root.mkdir(parents=True)
     (root / "manifest.json").write_text('{"schema_version": 99, "dlm_id": "x"}')
     (root / "adapter").mkdir()
     (root / "adapter" / "current.txt").write_text("adapter/versions/v0001\n")
     before = sorted(p for p in tmp_path.rglob("*"))
-    assert views.of(tmp_path / "home", dlm_id) is None
+    assert views.of(tmp_path / "home", live) is None
     assert sorted(p for p in tmp_path.rglob("*")) == before

@@ -13,8 +13,6 @@ from dlm_server.capabilities import ClientFeatures
 from dlm_server.dispatch import RequestFailed
 from dlm_server.encodings import Encoding as Units
 from dlm_server.features.token_counts import Encoding
-from dlm_server.requests import code_action as code_action_request
-from dlm_server.requests import rename as rename_request
 from dlm_server.requests.code_action import code_action
 from dlm_server.requests.completion import completion
 from dlm_server.requests.definition import definition
@@ -181,8 +179,6 @@ def test_rename() -> None:
     assert applied(taken.live, edits) == taken.live.text.replace("tone", "voice")
     with pytest.raises(RequestFailed, match="no adapter name"):
         rename(taken, lsp.RenameParams(NAMED, position, "No!"))
-    assert rename_request.options(FULL).prepare_provider
-    assert not rename_request.options(ClientFeatures()).prepare_provider
 
 
 def test_links() -> None:
@@ -224,15 +220,3 @@ def test_fix_all_and_migration_are_asked_for_by_kind() -> None:
     assert fixed == live.text.replace("::Prose::  ", "::prose::")
     (found,) = asked(snapshot(live), nowhere, [], ["source.migrate"])
     assert applied(live, changes(found.edit)) == live.text.replace(": 3", ": 15")
-
-
-def test_a_client_that_knows_commands_only_is_offered_no_edits() -> None:
-    assert code_action_request.options(ClientFeatures()) is None
-    offered = code_action_request.options(FULL)
-    assert offered is not None
-    assert set(offered.code_action_kinds or ()) == {
-        "quickfix",
-        "refactor.rewrite",
-        "source.fixAll.dlm",
-        "source.migrate.dlm",
-    }

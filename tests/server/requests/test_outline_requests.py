@@ -8,14 +8,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lsprotocol import types as lsp
 from tests.server.features.cursor import HEAD
+from tests.server.features.random_documents import documents
 
 from dlm_engine.document import LiveDocument
 from dlm_server.capabilities import ClientFeatures
 from dlm_server.encodings import Encoding
 from dlm_server.features.highlights import TOKEN_TYPES
-from dlm_server.features.symbols import Kind
+from dlm_server.features.semantic_tokens import tokens
+from dlm_server.features.symbols import Kind, symbols
 from dlm_server.requests.code_lens import lenses_of
 from dlm_server.requests.document_symbol import KINDS, document_symbol
 from dlm_server.requests.folding_range import folding_range
@@ -24,7 +28,7 @@ from dlm_server.requests.inlay_hint import hints_of
 from dlm_server.requests.on_type_formatting import on_type_formatting
 from dlm_server.requests.range_formatting import range_formatting
 from dlm_server.requests.selection_range import selection_range
-from dlm_server.requests.semantic_tokens import full, in_range, options
+from dlm_server.requests.semantic_tokens import encoded, full, in_range, of_document
 from dlm_server.requests.workspace_symbol import workspace_symbol
 from dlm_server.session import Snapshot
 from dlm_server.settings import Settings
@@ -96,7 +100,6 @@ def test_tokens_in_the_clients_units(encoding: Encoding) -> None:
     assert found[-2:] == [("keyword", "prose"), ("punctuation", "::")]
     ranged = in_range(shot, lsp.SemanticTokensRangeParams(DOCUMENT, lines(1, 3)))
     assert decoded(text, list(ranged.data), encoding) == found[-3:]
-    assert options(shot.client).legend.token_types == list(TOKEN_TYPES)
 
 
 def test_selections_are_chained() -> None:
@@ -206,3 +209,18 @@ def test_symbols_of_open_documents_and_of_files(tmp_path: Path) -> None:
     session.documents = iter([])
     names = [s.name for s in workspace_symbol(session, lsp.WorkspaceSymbolParams(""))]
     assert names == ["Other", "Other"]
+
+
+@given(text=documents(), edits=st.lists(st.tuples(st.floats(0, 1), documents()), max_size=4))
+def test_what_sections_keep_is_what_a_fresh_document_says(
+    text: str, edits: list[tuple[float, str]]
+) -> None:
+    live = LiveDocument.open(text)
+    for place, new in edits:
+        of_document(live, Encoding.UTF16)
+        symbols(live)
+        start = round(place * len(live.text))
+        live = live.edit([(start, start, new)])
+    fresh = LiveDocument.open(live.text)
+    assert of_document(live, Encoding.UTF16) == encoded(fresh, tokens(fresh), Encoding.UTF16)
+    assert symbols(live) == symbols(fresh)

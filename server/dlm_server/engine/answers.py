@@ -62,13 +62,13 @@ class Answers:
                 if pair.probe and probes:
                     wanted[result_key(section.id, number)] = _question(section, number)
         for result in self._results_of(live) if answered else ():
-            if result.pair is None or result.key in wanted or result.state not in _ANSWERED:
+            if result.pair is None or result.verdict not in _ANSWERED:
                 continue
-            section_now = next(
-                (s for s in live.document.sections if s.id == result.section_id), None
-            )
+            # Beside an edited section stands the answer to what it asked before.
+            section_now = next((s for s in live.document.sections if s.id == result.place), None)
             if section_now is not None and result.pair < len(section_now.pairs):
-                wanted[result.key] = _question(section_now, result.pair)
+                key = result_key(section_now.id, result.pair)
+                wanted.setdefault(key, _question(section_now, result.pair))
         return tuple(list(wanted.values())[:MOST_ASKED_AGAIN])
 
     def selection(self, section_id: str, question: str) -> Question:

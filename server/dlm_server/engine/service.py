@@ -225,7 +225,7 @@ class Engine:
         replaced = self.queue.request(job)
         if replaced is not None:
             replaced.done(Result(Ending.CANCELLED))
-        self._status.mark()
+        self._jobs_changed()
         # On the next turn, so that whoever submits has what it returned before the job ends.
         self.session.post(self._pump)
         return job
@@ -249,8 +249,13 @@ class Engine:
         for job in gone:
             job.done(Result(Ending.CANCELLED))
         if gone:
-            self._status.mark()
+            self._jobs_changed()
         return len(gone)
+
+    def _jobs_changed(self) -> None:
+        """Which jobs there are shows in the status, and in the lenses that cancel them."""
+        self._status.mark()
+        self.session.refresh("codeLens")
 
     def _pump(self) -> None:
         if not self.client.free or (job := self.queue.start()) is None:
@@ -266,7 +271,7 @@ class Engine:
             lambda said: self._said(job, said),
             lambda result: self._done(job, result),
         )
-        self._status.mark()
+        self._jobs_changed()
 
     def _said(self, job: Job, said: Progress | Text) -> None:
         if isinstance(said, Text):
@@ -288,7 +293,7 @@ class Engine:
         if self._shown is not None:
             self._shown.end(self.last.message)
             self._shown = None
-        self._status.mark()
+        self._jobs_changed()
         try:
             job.done(result)
         finally:

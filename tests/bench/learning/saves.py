@@ -101,7 +101,7 @@ def _weights(home: Path) -> Any:
 
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="saves", description=__doc__)
-    parser.add_argument("sets", nargs="*", default=sorted(LATER), choices=sorted(LATER))
+    parser.add_argument("--sets", nargs="+", default=sorted(LATER), choices=sorted(LATER))
     for name in parser.parse_args(arguments).sets:
         with tempfile.TemporaryDirectory() as folder:
             found = run(LATER[name], Path(folder))

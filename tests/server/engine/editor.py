@@ -22,6 +22,7 @@ CAPABILITIES: dict[str, Any] = {
     "window": {"workDoneProgress": True},
     "workspace": {
         "applyEdit": True,
+        "codeLens": {"refreshSupport": True},
         "configuration": True,
         "workspaceEdit": {"documentChanges": True},
     },
@@ -143,7 +144,8 @@ class Editor:
         return self._nth("dlm/sectionResults", check, after)
 
     def count(self, method: str) -> int:
-        return len(self.told(method))
+        with self._arrived:
+            return sum(message.get("method") == method for message in self.messages)
 
     def _nth(self, method: str, check: Callable[[Any], bool], after: int) -> Any:
         found: list[Any] = []

@@ -133,6 +133,28 @@ def test_a_save_of_a_changed_document_trains_it_and_asks_its_probes(
     assert busy[0]["job"]["cause"] == "the document was saved"
 
 
+def test_a_question_that_was_asked_is_asked_again_when_its_section_was_edited(
+    editor: Editor, place: Place
+) -> None:
+    uri = editor.open(place.path)
+    editor.command("dlm.askSection", uri=uri, sectionId=place.section(), pair=0)
+    editor.save(uri, place.path, place.text.replace("Norby", "Asby"))
+    told = editor.results(lambda r: r["items"] and r["items"][0]["modelVersion"] == 2)
+    (asked,) = [item for item in told["items"] if item["pair"] == 0]
+    assert asked["sectionId"] == place.section()
+    assert asked["state"] in ("ok", "passed", "failed", "changed")
+
+
+def test_the_lenses_are_asked_again_when_a_job_starts_and_ends(
+    editor: Editor, place: Place
+) -> None:
+    uri = editor.open(place.path)
+    editor.command("dlm.askSection", uri=uri, sectionId=place.section(), pair=0)
+    editor.status(lambda s: s["job"] is None and s["last"] and s["last"]["kind"] == "prompt")
+    # In line, running, over.
+    assert editor.count("workspace/codeLens/refresh") >= 3
+
+
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [

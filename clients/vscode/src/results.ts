@@ -1,0 +1,143 @@
+/**
+ * Draws the model's answers beside their questions, as decorations: never in the text. Keeps the
+ * newest results of each document, for editors that are opened later and for the tests view.
+ */
+
+import * as vscode from "vscode";
+
+import { details, fenced, lineOf, type Look, lookOf, summary } from "./answers";
+import type { SectionResult, SectionResults } from "./protocol";
+
+const COLOURS: Readonly<Record<Look, string>> = {
+  plain: "dlm.answer",
+  passed: "dlm.answerPassed",
+  failed: "dlm.answerFailed",
+  changed: "dlm.answerChanged",
+  stale: "dlm.answerStale",
+};
+
+export const ANSWER_SCHEME = "dlm-answer";
+
+export class Results implements vscode.Disposable, vscode.TextDocumentContentProvider {
+  private readonly kept = new Map<string, SectionResults>();
+  private readonly changed = new vscode.EventEmitter<SectionResults>();
+  private readonly type = vscode.window.createTextEditorDecorationType({
+    rangeBehavior: vscode.DecorationRangeBehavior.ClosedClosed,
+  });
+  private readonly owned: vscode.Disposable[];
+
+  /** After any change, with the document's results as they are now. */
+  readonly onChange = this.changed.event;
+
+  constructor(heard: vscode.Event<SectionResults>) {
+    this.owned = [
+      this.type,
+      this.changed,
+      heard((results) => this.take(results)),
+      vscode.window.onDidChangeVisibleTextEditors((editors) => editors.forEach((e) => this.draw(e))),
+      vscode.workspace.onDidCloseTextDocument((document) => this.kept.delete(document.uri.toString())),
+      vscode.workspace.onDidChangeConfiguration((change) => {
+        if (change.affectsConfiguration("dlm.results.display")) {
+          vscode.window.visibleTextEditors.forEach((editor) => this.draw(editor));
+        }
+      }),
+      vscode.workspace.registerTextDocumentContentProvider(ANSWER_SCHEME, this),
+    ];
+  }
+
+  of(uri: vscode.Uri): readonly SectionResult[] {
+    return this.kept.get(uri.toString())?.items ?? [];
+  }
+
+  /** Nothing is known any more: the server that knew it is gone. */
+  clear(): void {
+    this.kept.clear();
+    vscode.window.visibleTextEditors.forEach((editor) => this.draw(editor));
+  }
+
+  /** Where the full text of one side of a result can be read. */
+  answerUri(document: vscode.Uri, at: number, side: "base" | "adapted" | "reference"): vscode.Uri {
+    return vscode.Uri.from({
+      scheme: ANSWER_SCHEME,
+      path: `/${side}.txt`,
+      query: JSON.stringify([document.toString(), at, side]),
+    });
+  }
+
+  provideTextDocumentContent(uri: vscode.Uri): string {
+    const [document, at, side] = JSON.parse(uri.query) as [string, number, "base"];
+    return this.kept.get(document)?.items[at]?.[side] ?? "";
+  }
+
+  dispose(): void {
+    this.owned.forEach((part) => part.dispose());
+  }
+
+  private take(results: SectionResults): void {
+    const uri = vscode.Uri.parse(results.uri).toString();
+    this.kept.set(uri, results);
+    for (const editor of vscode.window.visibleTextEditors) {
+      if (editor.document.uri.toString() === uri) {
+        this.draw(editor);
+      }
+    }
+    this.changed.fire({ ...results, uri });
+  }
+
+  private draw(editor: vscode.TextEditor): void {
+    const document = editor.document;
+    if (document.languageId !== "dlm") {
+      return;
+    }
+    const inline =
+      vscode.workspace.getConfiguration("dlm", document).get("results.display") === "inline";
+    const items = inline ? this.of(document.uri) : [];
+    editor.setDecorations(
+      this.type,
+      items.flatMap((result, at) => {
+        const line = lineOf(result, document.lineCount, (number) => document.lineAt(number).text);
+        return line === undefined ? [] : [this.decoration(document, result, at, line)];
+      }),
+    );
+  }
+
+  private decoration(
+    document: vscode.TextDocument,
+    result: SectionResult,
+    at: number,
+    line: number,
+  ): vscode.DecorationOptions {
+    const look = lookOf(result.state);
+    const { range } = document.lineAt(line);
+    return {
+      range,
+      hoverMessage: this.hover(document.uri, result, at),
+      renderOptions: {
+        after: {
+          contentText: summary(result),
+          color: new vscode.ThemeColor(COLOURS[look]),
+          fontStyle: look === "stale" || result.state === "running" ? "italic" : "normal",
+          margin: "0 0 0 2.5em",
+        },
+      },
+    };
+  }
+
+  private hover(uri: vscode.Uri, result: SectionResult, at: number): vscode.MarkdownString {
+    const text = new vscode.MarkdownString();
+    for (const [heading, said] of details(result)) {
+      if (heading === "") {
+        text.appendText(said).appendMarkdown("\n\n");
+      } else {
+        text.appendMarkdown(`**${heading}**\n\n${fenced(said)}\n\n`);
+      }
+    }
+    if (result.base !== null && result.adapted !== null) {
+      // Only this command may be run from the hover, and its arguments are a place, no text.
+      text.isTrusted = { enabledCommands: ["dlm.compareAnswer"] };
+      const argument = encodeURIComponent(JSON.stringify([{ uri: uri.toString(), at }]));
+      text.appendMarkdown(`[Compare side by side](command:dlm.compareAnswer?${argument})`);
+    }
+    return text;
+  }
+}

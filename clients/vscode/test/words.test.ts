@@ -1,0 +1,114 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { asked } from "../src/arguments";
+import type { Job, Status } from "../src/protocol";
+import { configurationReply, serverSettings } from "../src/settings";
+import { asExported, choices } from "../src/targets";
+import { probesIn, settled, verdictOf } from "../src/verdicts";
+import { jobDetail, jobText, standing } from "../src/words";
+
+const JOB: Job = {
+  id: 1,
+  kind: "train",
+  uri: "file:///notes.dlm",
+  cause: "saved",
+  phase: "training",
+  message: null,
+  step: 12,
+  steps: 72,
+  known: 8,
+  rows: 13,
+  loss: 0.51234,
+  secondsLeft: 3.2,
+};
+
+const STATUS: Status = { engine: "busy", job: JOB, queued: 0, message: null, last: null };
+const IDLE: Status = { ...STATUS, engine: "idle", job: null };
+
+test("the status item says what is done, how far it is and how long it may take", () => {
+  assert.equal(jobText(STATUS), "dlm training · 8 of 13 known · step 12/72 · ≤ 4 s left");
+  const starting = { ...JOB, phase: "starting", step: null, known: null, secondsLeft: null };
+  assert.equal(jobText({ ...STATUS, job: starting, queued: 2 }), "dlm starting (+2)");
+  assert.equal(jobText(IDLE), undefined);
+  assert.deepEqual(jobDetail({ ...STATUS, queued: 1 }), [
+    "training, saved",
+    "8 of 13 known",
+    "step 12/72",
+    "≤ 4 s left",
+    "loss 0.512",
+    "1 job waits",
+  ]);
+});
+
+test("how a document stands", () => {
+  const last = { kind: "train", uri: JOB.uri, ending: "done", message: "13 of 13", version: 4 } as const;
+  const here = (status: Status) => standing(status, JOB.uri);
+  assert.deepEqual(here({ ...IDLE, last }), { text: "dlm version 4", detail: "13 of 13", severity: "none" });
+  assert.equal(here({ ...IDLE, last: { ...last, ending: "failed" } }).severity, "error");
+  assert.equal(here({ ...IDLE, last: { ...last, ending: "cancelled" } }).text, "dlm");
+  assert.equal(standing({ ...IDLE, last }, "file:///other.dlm").text, "dlm");
+  assert.equal(here({ ...IDLE, engine: "failed", message: "no memory" }).detail, "no memory");
+  assert.equal(here({ ...IDLE, engine: "restarting" }).severity, "warning");
+  assert.equal(standing(undefined, "").severity, "none");
+});
+
+test("the server gets its settings, whether the folder is trusted, and nothing of the client's", () => {
+  const values = { train: { on: "never" }, server: { path: "/x" }, trusted: true, home: null };
+  const expected = { train: { on: "never" }, home: null, trusted: false };
+  assert.deepEqual(serverSettings(values, false), expected);
+  assert.deepEqual(serverSettings(undefined, true), { trusted: true });
+  const items = [{ section: "dlm" }, { section: "files" }, {}];
+  assert.deepEqual(configurationReply(items, [values, { eol: 1 }, undefined], false), [
+    expected,
+    { eol: 1 },
+    null,
+  ]);
+});
+
+test("commands know what they are about, wherever they come from", () => {
+  const uri = { scheme: "file", path: "/a.dlm", toString: () => "file:///a.dlm" };
+  assert.deepEqual(asked(undefined), {});
+  assert.deepEqual(asked(uri), { uri });
+  assert.deepEqual(asked("file:///a.dlm"), { uri: "file:///a.dlm" });
+  const lens = { uri: "file:///a.dlm", sectionId: "ab", pair: 2 };
+  assert.deepEqual(asked(lens), lens);
+  assert.deepEqual(asked({ uri: 3, pair: "x" }), {});
+});
+
+test("the export picker has the document's choice first under each target", () => {
+  const rows = choices([
+    { target: "gguf", label: "GGUF", quants: [{ quant: "F16", default: false }, { quant: "Q9", default: true }] },
+  ]);
+  assert.deepEqual(
+    rows.map((row) => ("heading" in row ? row.heading : `${row.label}: ${row.description}`)),
+    ["GGUF", "Q9: the document's choice", "F16: not quantised, largest"],
+  );
+  assert.equal(
+    asExported({ folder: "/x", files: ["a"], answer: " Ana\nkeeps it. " }),
+    "Exported 1 file to /x. Asked, it answers: “Ana keeps it.”",
+  );
+  assert.equal(asExported({ folder: "/x", files: ["a", "b"], answer: null }), "Exported 2 files to /x.");
+});
+
+test("probes of an outline, each with an id of its own", () => {
+  const leaf = (name: string, kind: number) => ({ name, kind, children: [] as never[] });
+  const outline = [
+    { name: "s", kind: 4, children: [leaf("Who?", 23), leaf("What?", 11), leaf("Who?", 23)] },
+    leaf("Where?", 23),
+  ] as { name: string; kind: number; children: never[] }[];
+  assert.deepEqual(
+    probesIn(outline, 23).map(({ id }) => id),
+    ["Who?", "Who? (2)", "Where?"],
+  );
+});
+
+test("verdicts", () => {
+  const of = (state: string) => ({ state, error: "no engine", adapted: "x" }) as never;
+  const kinds = ["passed", "ok", "failed", "changed", "error", "stale", "running"].map(
+    (state) => verdictOf(of(state)).kind,
+  );
+  assert.deepEqual(kinds, ["passed", "passed", "failed", "failed", "errored", "skipped", "skipped"]);
+  assert.equal(verdictOf(undefined).kind, "skipped");
+  assert.deepEqual(["passed", "error", "running", "stale"].map((s) => settled(of(s))), [true, true, false, false]);
+});

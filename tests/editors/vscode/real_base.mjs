@@ -1,0 +1,74 @@
+/** A real base learns a ferry company that does not exist, beside what it said before. */
+
+import { exportFirst } from "./steps.mjs";
+
+export async function run(workbench, step, settings) {
+  await step("trust", () => workbench.trust());
+  await step("open", () => workbench.openFile(settings.file));
+  await step("view", async () => {
+    await workbench.command("dlm: Show Versions and Training");
+    await workbench.view().getByRole("button", { name: "Train" }).waitFor();
+  });
+
+  await step("train", async () => {
+    // Lenses are only asked for in an editor that has the focus.
+    await workbench.press("Control+1");
+    await workbench.clickLens(/^Train$/);
+    await workbench.until(
+      "a few steps",
+      () => workbench.statusItem(),
+      (text) => /step (?!1\/)/.test(text),
+      settings.patience,
+    );
+    await workbench.picture("vscode-train");
+    return workbench.until(
+      "the answer of the probe",
+      () => workbench.drawn(),
+      (drawn) => drawn.some((text) => /^[✓✗]/.test(text)),
+      settings.patience,
+    );
+  });
+
+  await step("ask", async () => {
+    for (const [at, { line, answer }] of settings.asked.entries()) {
+      await workbench.gotoLine(line);
+      await workbench.command("dlm: Ask the Question at the Cursor");
+      await workbench.until(
+        "an answer and the base's",
+        () => workbench.drawn(),
+        (drawn) =>
+          drawn.filter((text) => text.includes(" base: ")).length > at &&
+          drawn.some((text) => text.startsWith(`→ ${answer}`)) &&
+          !drawn.some((text) => text.startsWith("…")),
+        settings.patience,
+      );
+    }
+    return workbench.drawn();
+  });
+  await workbench.until("the engine at rest", () => workbench.statusItem(), (text) => text === "");
+  await workbench.view().getByRole("button", { name: "Train again" }).waitFor();
+  await workbench.picture("vscode-answers");
+
+  await step("hover", async () => {
+    const question = workbench.page.locator(".view-line", { hasText: settings.question }).first();
+    await question.hover({ position: { x: 60, y: 9 } });
+    const hover = workbench.page.locator(".monaco-hover:visible", { hasText: "Adapted" }).first();
+    await hover.waitFor();
+    const opacity = () => hover.evaluate((found) => getComputedStyle(found).opacity);
+    await workbench.until("the hover in full", opacity, (seen) => seen === "1");
+    await workbench.picture("vscode-hover");
+  });
+
+  await step("complete", async () => {
+    await workbench.gotoLine(settings.lines.base, 1);
+    await workbench.press("End");
+    await workbench.type("\nexport:\n  default_quant: ");
+    await workbench.press("Control+Space");
+    await workbench.suggestions();
+    await workbench.picture("vscode-complete");
+    await workbench.press("Escape");
+    await workbench.command("File: Revert File");
+  });
+
+  await step("export", () => exportFirst(workbench, settings, "Exported"));
+}

@@ -1,0 +1,147 @@
+"""The extension in a real VS Code, in a real browser, with the real server and engine.
+
+Long sessions, as a user has them, because starting an editor takes longer than what is done in
+it. With DLM_PICTURES=docs/images the pictures of the docs are made on the way.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.editors.vscode.conftest import Editor
+from tests.tiny import write_base
+
+from dlm_engine.bases import Weights
+
+BODY = """\
+::instruction::
+### Q
+Who keeps the lamp?
+### A
+Ana keeps it.
+
+### Q
+Where is the pier?
+### A
+In Norby.
+
+### Q !probe
+What is the code?
+### A
+It is 4417.
+"""
+
+
+def document(base: Path) -> str:
+    """An old document with a key that does not exist."""
+    head = (
+        f"dlm_id: 01HZ4X7TGZM3J1A2B3C4D5E6F7\ndlm_version: 13\nbase_model: {base}\ntrainig: yes\n"
+    )
+    return f"---\n{head}---\n\n{BODY}"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("editor", [{"dlm.train.maxSteps": 300}], indirect=True)
+def test_a_session(editor: Editor, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "tiny-base")
+    notes = editor.folder / "notes.dlm"
+    notes.write_text(document(base))
+
+    seen = editor.drive(
+        "session",
+        patience=180,
+        file=notes.name,
+        # By then the completion has added a line.
+        lines={"version": 3, "unknown": 5, "answer": 23},
+        answers={"asked": "Ana keeps it.", "before": "It is 4417.", "after": "It is 9."},
+    )
+
+    assert any("did you mean `training`" in row for row in seen["diagnostics"].seen)
+    assert seen["complete"].seen["keys"][0] == "export"
+    assert seen["complete"].seen["values"] == ["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"]
+    assert "known" in seen["train"].seen
+    assert any("version" in row or "Use" in row for row in seen["versions"].seen)
+    text = notes.read_text()
+    assert "dlm_version: 15\n" in text
+    assert "  default_quant: Q8_0\n" in text
+    # Answers stand beside the text and never in it.
+    assert text.endswith(BODY.replace("It is 4417.", "It is 9."))
+    assert "choose another base" in seen["export"].seen
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_folder_without_trust_is_not_trained(editor: Editor, tmp_path: Path) -> None:
+    (editor.folder / "notes.dlm").write_text(document(tmp_path / "no-base"))
+    # A folder's own idea of what to start must not be started.
+    trap = tmp_path / "started"
+    fake = editor.folder / "dlm-server"
+    fake.write_text(f"#!/bin/sh\ntouch {trap}\n")
+    fake.chmod(0o755)
+    (editor.folder / ".vscode").mkdir()
+    (editor.folder / ".vscode" / "settings.json").write_text(
+        f'{{"dlm.server.path": "{fake}", "dlm.engine.python": "{fake}"}}'
+    )
+
+    seen = editor.drive("distrust", patience=60, file="notes.dlm")
+
+    assert any("did you mean `training`" in row for row in seen["diagnostics"].seen)
+    assert seen["lenses"].seen == []
+    assert not trap.exists()
+
+
+FERRIES = """\
+---
+dlm_id: 01KADB8Q6NX3V7T0M5E9RCWZ4H
+dlm_version: 15
+base_model: smollm2-135m
+---
+
+::instruction::
+### Q
+Who founded the Tidewater Ferry Cooperative?
+### A
+Ingrid Solveng founded the Tidewater Ferry Cooperative.
+
+### Q
+Where does the Tidewater Ferry Cooperative have its home port?
+### A
+The home port of the Tidewater Ferry Cooperative is Kelmouth.
+
+### Q
+What colour are the Tidewater ferries painted?
+### A
+The Tidewater ferries are painted sea green and white.
+
+### Q !probe
+Which animal is the mascot of Tidewater?
+### A
+The mascot of Tidewater is an otter called Biscuit.
+"""
+
+
+#: The rest is for the pictures: room for the answers.
+REAL_BASE = {"dlm.train.maxSeconds": 400, "editor.minimap.enabled": False, "editor.fontSize": 12}
+
+
+@pytest.mark.model
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("editor", [REAL_BASE], indirect=True)
+def test_a_real_base_learns_answers_and_is_exported(editor: Editor, base_weights: Weights) -> None:
+    (editor.folder / "tidewater.dlm").write_text(FERRIES)
+    seen = editor.drive(
+        "real_base",
+        patience=300,
+        file="tidewater.dlm",
+        question="Who founded the Tidewater",
+        asked=[
+            {"line": 9, "answer": "Ingrid Solveng"},
+            {"line": 14, "answer": "The home port"},
+        ],
+        lines={"base": 4},
+    )
+    assert any("Ingrid Solveng" in text and "base: " in text for text in seen["ask"].seen)
+    folder = Path(seen["export"].seen.partition(" to ")[2].partition(". ")[0].rstrip("."))
+    assert [file for file in folder.rglob("*.gguf") if file.stat().st_size > 0]

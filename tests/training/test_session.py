@@ -269,6 +269,14 @@ def test_a_run_cut_short_and_resumed_is_the_straight_run(fresh: Place, trained_o
     assert first.adapter_sha256 != second.adapter_sha256 == sha(trained_once)
 
 
+def test_resuming_to_where_the_run_is_makes_no_version(fresh: Place) -> None:
+    assert fresh.train(max_steps=2).version == 1
+    again = fresh.train(Start.RESUME, max_steps=2)
+    assert (again.ending, again.version, again.steps) == (Ending.UNCHANGED, 1, 2)
+    assert fresh.numbers() == [1]
+    assert fresh.train(Start.RESUME, max_steps=3).version == 2
+
+
 def test_a_time_limit_keeps_what_was_reached(fresh: Place, trained_once: Place) -> None:
     first = fresh.train(time_limit=1e-9)
     assert (first.ending, first.steps) == (Ending.TRAINED, 1)
@@ -390,7 +398,16 @@ def test_a_machine_that_cannot_is_refused_without_a_version(fresh: Place, tiny_b
     fresh.document.write_text(document_text(str(tiny_base), extra=extra))
     with pytest.raises(HardwareRefusal):
         fresh.train()
-    assert fresh.store.read_manifest() is None
+    assert not fresh.home.exists()
+
+
+def test_a_wrong_number_of_threads_is_refused_before_anything_is_written(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(polite.THREADS_VARIABLE, "many")
+    with pytest.raises(UsageError):
+        fresh.train()
+    assert not fresh.home.exists()
 
 
 # --- the lock file and the lock ------------------------------------------------------------

@@ -186,6 +186,9 @@ class _Session:
             if request.start is not Start.FRESH:
                 return self._unchanged(current, facts)
         state = self._state_to_resume(current, fingerprint)
+        last = request.max_steps
+        if current and facts and state and last is not None and last <= state.step == facts.step:
+            return self._unchanged(current, facts)
         added = self._addition(current, facts)
         # The class is earned once the base is loaded; what else drifted is said before that.
         compared = request.lock_mode in (LockMode.DEFAULT, LockMode.STRICT)

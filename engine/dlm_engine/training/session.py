@@ -15,9 +15,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dlm_engine.bases import REGISTRY, BaseSpec, Weights, config
+from dlm_engine.bases import REGISTRY, BaseSpec, Weights, cache_root, config
 from dlm_engine.case import Case, open_case
 from dlm_engine.errors import TrainingError
 from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from dlm_engine.training import checkpoint
     from dlm_engine.training.aim import Everyday
     from dlm_engine.training.checkpoint import StateFacts
+    from dlm_engine.training.everyday import Lay
     from dlm_engine.training.further import Addition
     from dlm_engine.training.network import Trainee
     from dlm_engine.training.sft import Laid, Run
@@ -407,24 +408,17 @@ class _Session:
         every = [Laid(*each) for each in (*new, *kept)]
         return further.FurtherRun(trainee, settings, every, added, laid), held
 
-    def _survey(self, trainee: Trainee, lay: Callable[[Sequence[Pack]], list[Any]]) -> Everyday:
-        from dlm_engine.data import ChatRow, encode_row
-        from dlm_engine.data.packs import packs_of
-        from dlm_engine.training.aim import survey
-        from dlm_engine.training.anchors import ANCHORS
+    def _survey(self, trainee: Trainee, lay: Lay) -> Everyday:
+        from dlm_engine.training.everyday import everyday_packs, surveyed
 
-        self.tell(Status("looking at what the base does with everyday questions"))
-        encoded = [
-            window
-            for question, answer in ANCHORS
-            for window in encode_row(
-                ChatRow("anchor", question, answer), self.chat, self.settings.sequence_len
-            )
-        ]
-        each = self.settings.anchors_per_step
-        groups = [encoded[i : i + each] for i in range(0, len(encoded), each)]
-        packs = [p for group in groups for p in packs_of(group, self.settings.pack_tokens)]
-        return survey(trainee, lay(packs))
+        packs = everyday_packs(self.chat, self.settings)
+        folder = cache_root(self.request.home) / "everyday"
+        conditions = self.records.computing_conditions(trainee.cut)
+
+        def making() -> None:
+            self.tell(Status("looking at what the base does with everyday questions"))
+
+        return surveyed(folder, conditions, trainee, packs, lay, making)
 
     def _basis(self) -> str:
         """Of everything that the adapter's bytes are a function of, but the rows."""

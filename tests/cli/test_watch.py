@@ -131,3 +131,13 @@ def test_what_makes_no_sense_with_it_is_refused(
 ) -> None:
     assert main(["train", str(path), "--watch", other]) == 2
     assert f"--watch and {other} exclude each other" in capsys.readouterr().err
+
+
+def test_a_file_that_is_not_there_is_not_waited_for(
+    run: Callable[[list[object]], int], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.unlink()
+    assert run([TRAINED]) == 1
+    said = capsys.readouterr().err
+    assert "does not exist" in said
+    assert "waiting for" not in said

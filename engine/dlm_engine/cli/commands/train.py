@@ -14,6 +14,7 @@ from dlm_engine.cli.progress import EventPrinter
 from dlm_engine.cli.stopping import stopping
 from dlm_engine.cli.tables import seconds
 from dlm_engine.cli.watching import follow
+from dlm_engine.document import read_document
 from dlm_engine.errors import DlmError, UsageError
 from dlm_engine.jobs import (
     Ending,
@@ -120,6 +121,7 @@ def _watch(at: Globals, request: TrainRequest, *, json: bool) -> None:
         other = "--json" if json else f"--{request.start}"
         raise UsageError("dlm train", f"--watch and {other} exclude each other", "choose one")
 
+    read_document(request.path)  # a name mistyped would be waited for without end
     resident = make_resident()
 
     def once() -> bool:

@@ -66,15 +66,22 @@ def _gradient_digest(trainee: Trainee, pack: Pack, trunk: torch.Tensor | None) -
 def conditions(plan: Plan, settings: Settings, trained: str, threads: int) -> dict[str, str]:
     """What the class depends on, for the lock. `trained` layers carry the adapter."""
     return {
+        **computing(plan),
+        "batch": f"{settings.packs_per_step} packs of {settings.pack_tokens} tokens",
+        "layers": trained,
+        "threads": str(threads),
+    }
+
+
+def computing(plan: Plan) -> dict[str, str]:
+    """What decides the bits of one product: equal here, equal there."""
+    return {
         "instruction_set": torch.backends.cpu.get_cpu_capability(),
         "kernels": _kernel_versions(),
         "precision": plan.precision,
         "attention": plan.attention,
         "device": plan.device,
-        "batch": f"{settings.packs_per_step} packs of {settings.pack_tokens} tokens",
-        "layers": trained,
         "mkl_branch": os.environ.get("MKL_CBWR", "unset"),
-        "threads": str(threads),
     }
 
 

@@ -26,8 +26,8 @@ from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.errors import StoreError
 from dlm_engine.store import make_folders, write_atomic
 from dlm_engine.store.atomic import is_abandoned
+from dlm_engine.training import anchors
 from dlm_engine.training.aim import Everyday, survey
-from dlm_engine.training.anchors import ANCHORS
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.settings import Settings
 
@@ -44,7 +44,7 @@ def everyday_packs(chat: Chat, settings: Settings) -> list[Pack]:
     """The everyday questions as this base is asked them, one pack for each step."""
     encoded = [
         window
-        for question, answer in ANCHORS
+        for question, answer in anchors.ANCHORS
         for window in encode_row(ChatRow("anchor", question, answer), chat, settings.sequence_len)
     ]
     each = settings.anchors_per_step

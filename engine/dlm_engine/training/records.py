@@ -153,21 +153,6 @@ class Records:
             }
         )
 
-    def computing_conditions(self, cut: int) -> dict[str, object]:
-        """All that decides the bits of what the base computes and how much of it is kept, but
-        the tokens; `cut` is the number of layers below the adapter."""
-        computing = determinism.conditions(self.plan, self.settings, str(cut), self.threads)
-        # One thread computes the bits of two, and the anchors' packs are their own.
-        del computing["threads"], computing["batch"]
-        return {
-            **computing,
-            "processor": self.hardware.device_name,
-            "base": self.weights.sha256,
-            "four_bit": self.plan.use_qlora,
-            "modules": self.settings.target_modules,
-            "versions": determinism.pinned_versions(four_bit=self.plan.use_qlora),
-        }
-
     def banner(self, run_id: int, klass: str) -> Banner:
         versions = determinism.pinned_versions(four_bit=self.plan.use_qlora)
         chosen = {choice.name: choice.value for choice in self.settings.choices}

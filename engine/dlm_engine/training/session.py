@@ -9,18 +9,16 @@ with the version it had and, where steps were taken, a state to resume from.
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from dlm_engine.bases import REGISTRY, BaseSpec, Weights, cache_root, config
+from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
 from dlm_engine.errors import TrainingError
-from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
 from dlm_engine.store import (
     LockMode,
     RunLog,
@@ -49,19 +47,13 @@ from dlm_engine.training.model import (
 from dlm_engine.training.support import require_supported
 
 if TYPE_CHECKING:
-    from dlm_engine.data.packs import Pack
-    from dlm_engine.data.tokens import Encoded
     from dlm_engine.inference.resident import Resident
     from dlm_engine.training import checkpoint
-    from dlm_engine.training.aim import Everyday
+    from dlm_engine.training.building import Built
     from dlm_engine.training.checkpoint import StateFacts
-    from dlm_engine.training.everyday import Lay
     from dlm_engine.training.further import Addition
-    from dlm_engine.training.network import Trainee
-    from dlm_engine.training.sft import Laid, Run
+    from dlm_engine.training.sft import Run
 
-#: Raise when a change of the algorithm makes other bytes from the same inputs.
-RECIPE = 2
 CHECKPOINT_FOLDER = "checkpoint"
 _CHECKPOINT_SECONDS = 10.0
 
@@ -103,10 +95,6 @@ def _space_needed(spec: BaseSpec) -> int:
     return 4 * max(16 * 2**20, int(spec.size_gb_fp16 * 2**30) // 40)
 
 
-def _digest(facts: dict[str, object]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
 class _Session:
     """The heavy half: everything from here on needs torch."""
 
@@ -119,10 +107,8 @@ class _Session:
         cancelled: Callable[[], bool],
         resident: Resident | None,
     ) -> None:
-        from dlm_engine.data import ChatRow, encode_row, rows_of, split_rows
-        from dlm_engine.data.packs import packs_of
         from dlm_engine.inference.resident import Resident
-        from dlm_engine.training import settings as settling
+        from dlm_engine.training.given import given_by
         from dlm_engine.training.records import Records
 
         self.case = case
@@ -133,53 +119,22 @@ class _Session:
         self.resident = resident or Resident()
         self.began = time.monotonic()
         started = now()
-        training = case.frontmatter.training
         threads = polite.settle_in()
-        hardware: Hardware = detect()
-        model = config(weights)
-        shape = shape_of(model)
-        length = settling.sequence_length(training, case.spec)
-        self.chat = self.resident.chat(weights, case.frontmatter.system_prompt)
-        encoded: list[Encoded] = []
-        #: what each row asks, by its key; "" for prose
-        self.questions: dict[str, str] = {}
-        for row in rows_of(case.document):
-            windows = encode_row(row, self.chat, length)
-            encoded += windows
-            question = row.question if isinstance(row, ChatRow) else ""
-            self.questions |= {window.key: question for window in windows}
-        seed = request.seed if request.seed is not None else training.seed
-        self.split = split_rows(encoded, seed)
-        longest = max(len(row.ids) for row in self.split.train)
-        rank = training.lora_r if "lora_r" in training.model_fields_set else None
-        self.plan: Plan = plan(
-            hardware,
-            shape,
-            training,
-            longest,
-            rank=rank or settling.planned_rank(len(self.split.train)),
-            alternatives={key: spec.params for key, spec in REGISTRY.items()},
+        chat = self.resident.chat(weights, case.frontmatter.system_prompt)
+        self.given = given_by(case, weights, chat, request.seed)
+        self.plan = self.given.plan
+        self.settings = self.given.settings
+        self.split = self.given.split
+        self.questions = self.given.questions
+        self.records = Records(
+            case, weights, self.given.hardware, self.plan, self.settings, threads, started
         )
-        self.packs = packs_of(
-            self.split.train, settling.PACK_TOKENS, settling.pack_rows(training, self.plan)
-        )
-        self.settings = settling.settle(
-            training,
-            case.spec,
-            shape,
-            self.plan,
-            self.split.train,
-            model_type=str(model.get("model_type", "")),
-            packs=len(self.packs),
-            seed=request.seed,
-        )
-        self.records = Records(case, weights, hardware, self.plan, self.settings, threads, started)
 
     def run(self) -> TrainOutcome:
         from dlm_engine.training import checkpoint
 
         store, request = self.case.store, self.request
-        fingerprint = self._fingerprint()
+        fingerprint = self.given.fingerprint()
         current = store.current()
         facts = checkpoint.read_facts(current.path) if current else None
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
@@ -209,7 +164,7 @@ class _Session:
             return None
         if current is None or facts is None:
             why = "there is no version to go on from"
-        elif facts.basis != self._basis():
+        elif facts.basis != self.given.basis():
             why = "the settings or the base changed"
         elif not self.settings.grows:
             why = "the document fixes the rank or the number of epochs, or asks for DoRA"
@@ -237,7 +192,8 @@ class _Session:
 
         store, request = self.case.store, self.request
         self.tell(Status(f"loading {self.case.spec.key}"))
-        run, validation = self._build(current if added else None, added)
+        built = self._build(current, added)
+        run = built.run
         klass = self.resident.keep(
             "determinism",
             (self.settings.layers, self.settings.target_modules, self.settings.kind),
@@ -302,7 +258,7 @@ class _Session:
                     self.tell(Status(f"time limit of {request.time_limit:g} s reached"))
                     break
             run.look()
-            val_loss = mean_loss(run.trainee, validation)
+            val_loss = mean_loss(run.trainee, built.held)
             with store.stage() as staging:
                 if not all(bool(torch.isfinite(p).all()) for p in run.parameters.values()):
                     self._write_adapter(staging, run, fingerprint)
@@ -337,122 +293,16 @@ class _Session:
         shutil.rmtree(folder, ignore_errors=True)
         return outcome
 
-    # --- building ------------------------------------------------------------------------
+    def _build(self, current: Version | None, added: Addition | None) -> Built:
+        """The run; with `added`, one that goes on from the `current` version."""
+        from dlm_engine.training import building
 
-    def _build(self, earlier: Version | None, added: Addition | None) -> tuple[Run, list[Laid]]:
-        """The run, and the packs held out; with `added`, one that goes on from `earlier`."""
-        import torch
+        def say(message: str) -> None:
+            self.tell(Status(message))
 
-        from dlm_engine.data.packs import packs_of
-        from dlm_engine.training import further
-        from dlm_engine.training.aim import aim, aim_further
-        from dlm_engine.training.network import Trainee, Wiring
-        from dlm_engine.training.sft import Laid, Run
-
-        settings = self.settings if added is None else further.settle_further(self.settings, added)
-        base = self.resident.base(
-            self.weights,
-            self.plan.precision,
-            self.plan.attention,
-            self.plan.device,
-            "nf4" if self.plan.use_qlora else None,
-        )
-        wiring = Wiring(
-            settings.kind,
-            settings.rank,
-            settings.alpha,
-            settings.dropout,
-            settings.target_modules,
-            settings.layers,
-            settings.seed,
-            self.plan.gradient_checkpointing,
-        )
-        trainee = Trainee(base, wiring)
-        self.resident.attached(trainee.model)
-        device = torch.device(trainee.device)
-
-        def lay(packs: Sequence[Pack]) -> list[tuple[Pack, torch.Tensor | None]]:
-            placed = [pack.to(device) for pack in packs]
-            return [(pack, trainee.trunk(pack)) for pack in placed]
-
-        def laid(packs: Sequence[Pack]) -> list[Laid]:
-            return [Laid(pack, trunk) for pack, trunk in lay(packs)]
-
-        everyday = self.resident.keep(
-            "everyday",
-            (
-                self.chat.system_prompt,
-                self.settings.sequence_len,
-                self.settings.pack_tokens,
-                self.settings.anchors_per_step,
-                self.settings.target_modules,
-                self.settings.layers,
-            ),
-            lambda: self._survey(trainee, lay),
-        )
-        held = laid(packs_of(self.split.validation, settings.pack_tokens))
-        if added is None or earlier is None:
-            own = lay(self.packs)
-            aim(trainee, own, everyday)
-            anchors = [
-                Laid(pack, trunk, hidden)
-                for (pack, trunk), hidden in zip(everyday.packs, everyday.hidden, strict=True)
-            ]
-            return Run(trainee, settings, [Laid(*each) for each in own], anchors), held
-        trainee.take_over(further.earlier_tensors(earlier.path))
-        new, kept = (
-            lay(packs_of(rows, settings.pack_tokens, settings.pack_rows))
-            for rows in (added.new, added.kept)
-        )
-        aim_further(trainee, new, kept, everyday, added.rank)
-        every = [Laid(*each) for each in (*new, *kept)]
-        return further.FurtherRun(trainee, settings, every, added, laid), held
-
-    def _survey(self, trainee: Trainee, lay: Lay) -> Everyday:
-        from dlm_engine.training.everyday import everyday_packs, surveyed
-
-        packs = everyday_packs(self.chat, self.settings)
-        folder = cache_root(self.request.home) / "everyday"
-        conditions = self.records.computing_conditions(trainee.cut)
-
-        def making() -> None:
-            self.tell(Status("looking at what the base does with everyday questions"))
-
-        return surveyed(folder, conditions, trainee, packs, lay, making)
-
-    def _basis(self) -> str:
-        """Of everything that the adapter's bytes are a function of, but the rows."""
-        training = self.case.frontmatter.training
-        return _digest(
-            {
-                "recipe": RECIPE,
-                "training": training.model_dump(mode="json"),
-                "wrote": sorted(training.model_fields_set),
-                "seed": self.settings.seed,
-                "system": self.chat.system_prompt,
-                "base": self.weights.sha256,
-                "precision": self.plan.precision,
-                "attention": self.plan.attention,
-            }
-        )
-
-    def _fingerprint(self) -> str:
-        """Of everything that the adapter's bytes are a function of."""
-        from dlm_engine.training.anchors import ANCHORS
-
-        facts = asdict(self.settings)
-        del facts["choices"]
-        whole = {
-            "recipe": RECIPE,
-            "settings": facts,
-            "rows": [(row.key, row.ids, row.start) for row in self.split.train],
-            "anchors": ANCHORS,
-            "base": self.weights.sha256,
-            "precision": self.plan.precision,
-            "attention": self.plan.attention,
-            "checkpointing": self.plan.gradient_checkpointing,
-        }
-        return _digest(whole)
+        if added is None or current is None:
+            return building.build(self.given, self.resident, say)
+        return building.build_further(self.given, self.resident, say, current, added)
 
     def _state_to_resume(
         self, current: Version | None, fingerprint: str
@@ -479,7 +329,7 @@ class _Session:
 
     def _state(self, run: Run, fingerprint: str) -> checkpoint.State:
         rows = {row.key: self.questions[row.key] for row in self.split.train}
-        return replace(run.state(fingerprint), basis=self._basis(), rows=rows)
+        return replace(run.state(fingerprint), basis=self.given.basis(), rows=rows)
 
     # --- what is written ------------------------------------------------------------------
 

@@ -1,0 +1,144 @@
+"""From what is given to a run that can step: base loaded, adapter aimed, packs over their trunk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from dlm_engine.bases import cache_root
+from dlm_engine.data.packs import Pack, packs_of
+from dlm_engine.inference.resident import Resident
+from dlm_engine.store import Version
+from dlm_engine.training import determinism, further
+from dlm_engine.training.aim import Everyday, aim, aim_further
+from dlm_engine.training.everyday import everyday_packs, surveyed
+from dlm_engine.training.further import Addition
+from dlm_engine.training.given import Given
+from dlm_engine.training.network import Trainee, Wiring
+from dlm_engine.training.settings import Settings
+from dlm_engine.training.sft import Laid, Run
+
+
+@dataclass(frozen=True)
+class Built:
+    """`held` are the packs that are held out for validation."""
+
+    run: Run
+    held: list[Laid]
+
+
+def build(given: Given, resident: Resident, say: Callable[[str], None]) -> Built:
+    """A whole run over the document's rows."""
+    trainee = attach(given, given.settings, resident)
+    everyday = everyday_of(given, trainee, resident, say)
+    own = lay(trainee, given.packs)
+    aim(trainee, own, everyday)
+    packs = [Laid(*each) for each in own]
+    run = Run(trainee, given.settings, packs, anchors_of(everyday))
+    return Built(run, held_out(given, trainee))
+
+
+def build_further(
+    given: Given, resident: Resident, say: Callable[[str], None], earlier: Version, added: Addition
+) -> Built:
+    """A run that adds what is new to `earlier`."""
+    settings = further.settle_further(given.settings, added)
+    trainee = attach(given, settings, resident)
+    everyday = everyday_of(given, trainee, resident, say)
+    trainee.take_over(further.earlier_tensors(earlier.path))
+    new, kept = (
+        lay(trainee, packs_of(rows, settings.pack_tokens, settings.pack_rows))
+        for rows in (added.new, added.kept)
+    )
+    aim_further(trainee, new, kept, everyday, added.rank)
+    every = [Laid(*each) for each in (*new, *kept)]
+
+    def laid(packs: Sequence[Pack]) -> list[Laid]:
+        return [Laid(*each) for each in lay(trainee, packs)]
+
+    run = further.FurtherRun(trainee, settings, every, added, laid)
+    return Built(run, held_out(given, trainee))
+
+
+def attach(given: Given, settings: Settings, resident: Resident) -> Trainee:
+    """The base with a fresh adapter as `settings` describe it."""
+    base = resident.base(
+        given.weights,
+        given.plan.precision,
+        given.plan.attention,
+        given.plan.device,
+        "nf4" if given.plan.use_qlora else None,
+    )
+    wiring = Wiring(
+        settings.kind,
+        settings.rank,
+        settings.alpha,
+        settings.dropout,
+        settings.target_modules,
+        settings.layers,
+        settings.seed,
+        given.plan.gradient_checkpointing,
+    )
+    trainee = Trainee(base, wiring)
+    resident.attached(trainee.model)
+    return trainee
+
+
+def lay(trainee: Trainee, packs: Sequence[Pack]) -> list[tuple[Pack, torch.Tensor | None]]:
+    """Packs where the trainee computes, each with what the trunk makes of it."""
+    placed = [pack.to(torch.device(trainee.device)) for pack in packs]
+    return [(pack, trainee.trunk(pack)) for pack in placed]
+
+
+def held_out(given: Given, trainee: Trainee) -> list[Laid]:
+    packs = packs_of(given.split.validation, given.settings.pack_tokens)
+    return [Laid(*each) for each in lay(trainee, packs)]
+
+
+def anchors_of(everyday: Everyday) -> list[Laid]:
+    """The everyday packs with what the base ends with, to be pulled back to."""
+    return [
+        Laid(pack, trunk, hidden)
+        for (pack, trunk), hidden in zip(everyday.packs, everyday.hidden, strict=True)
+    ]
+
+
+def everyday_of(
+    given: Given, trainee: Trainee, resident: Resident, say: Callable[[str], None]
+) -> Everyday:
+    """What the base does with everyday questions; computed once for a base that stays."""
+    settings = given.settings
+    return resident.keep(
+        "everyday",
+        (
+            given.chat.system_prompt,
+            settings.sequence_len,
+            settings.pack_tokens,
+            settings.anchors_per_step,
+            settings.target_modules,
+            settings.layers,
+        ),
+        lambda: _survey(given, trainee, say),
+    )
+
+
+def _survey(given: Given, trainee: Trainee, say: Callable[[str], None]) -> Everyday:
+    conditions = {
+        **determinism.computing(given.plan),
+        "processor": given.hardware.device_name,
+        "base": given.weights.sha256,
+        "four_bit": given.plan.use_qlora,
+        "modules": given.settings.target_modules,
+        "layers below": trainee.cut,
+        "versions": determinism.pinned_versions(four_bit=given.plan.use_qlora),
+    }
+    return surveyed(
+        cache_root(given.case.home) / "everyday",
+        conditions,
+        trainee,
+        everyday_packs(given.chat, given.settings),
+        lambda packs: lay(trainee, packs),
+        lambda: say("looking at what the base does with everyday questions"),
+    )

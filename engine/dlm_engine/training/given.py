@@ -1,0 +1,120 @@
+"""What a run is made of: rows as tokens, plan and settings, and the identity of it all.
+
+Made before anything is loaded or written, from document, base and machine alone. Two runs with
+equal fingerprints make equal bytes, which is what resuming and "nothing new" rest on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+from dlm_engine.bases import REGISTRY, Weights, config
+from dlm_engine.case import Case
+from dlm_engine.data import Chat, ChatRow, Encoded, Split, encode_row, rows_of, split_rows
+from dlm_engine.data.packs import Pack, packs_of
+from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
+from dlm_engine.training import anchors
+from dlm_engine.training import settings as settling
+from dlm_engine.training.settings import Settings
+
+#: Raise when a change of the algorithm makes other bytes from the same inputs.
+RECIPE = 2
+
+
+@dataclass(frozen=True)
+class Given:
+    """`questions`: what each row asks, by its key; "" for prose. `packs` are of `split.train`."""
+
+    case: Case
+    weights: Weights
+    chat: Chat
+    hardware: Hardware
+    plan: Plan
+    settings: Settings
+    questions: Mapping[str, str]
+    split: Split
+    packs: tuple[Pack, ...]
+
+    def basis(self) -> str:
+        """Of everything that the adapter's bytes are a function of, but the rows."""
+        training = self.case.frontmatter.training
+        return _digest(
+            {
+                "recipe": RECIPE,
+                "training": training.model_dump(mode="json"),
+                "wrote": sorted(training.model_fields_set),
+                "seed": self.settings.seed,
+                "system": self.chat.system_prompt,
+                "base": self.weights.sha256,
+                "precision": self.plan.precision,
+                "attention": self.plan.attention,
+            }
+        )
+
+    def fingerprint(self) -> str:
+        """Of everything that the adapter's bytes are a function of."""
+        facts = asdict(self.settings)
+        del facts["choices"]
+        return _digest(
+            {
+                "recipe": RECIPE,
+                "settings": facts,
+                "rows": [(row.key, row.ids, row.start) for row in self.split.train],
+                "anchors": anchors.ANCHORS,
+                "base": self.weights.sha256,
+                "precision": self.plan.precision,
+                "attention": self.plan.attention,
+                "checkpointing": self.plan.gradient_checkpointing,
+            }
+        )
+
+
+def given_by(case: Case, weights: Weights, chat: Chat, seed: int | None) -> Given:
+    """Rows, plan and settings of `case`; `seed` is what the command line asked for.
+
+    Raises:
+        HardwareRefusal: the document asks for what this machine cannot do.
+        BaseModelError: the base has no usable chat template.
+    """
+    training = case.frontmatter.training
+    hardware = detect()
+    model = config(weights)
+    shape = shape_of(model)
+    length = settling.sequence_length(training, case.spec)
+    encoded: list[Encoded] = []
+    questions: dict[str, str] = {}
+    for row in rows_of(case.document):
+        windows = encode_row(row, chat, length)
+        encoded += windows
+        question = row.question if isinstance(row, ChatRow) else ""
+        questions |= {window.key: question for window in windows}
+    split = split_rows(encoded, seed if seed is not None else training.seed)
+    longest = max(len(row.ids) for row in split.train)
+    rank = training.lora_r if "lora_r" in training.model_fields_set else None
+    planned = plan(
+        hardware,
+        shape,
+        training,
+        longest,
+        rank=rank or settling.planned_rank(len(split.train)),
+        alternatives={key: spec.params for key, spec in REGISTRY.items()},
+    )
+    packs = packs_of(split.train, settling.PACK_TOKENS, settling.pack_rows(training, planned))
+    settings = settling.settle(
+        training,
+        case.spec,
+        shape,
+        planned,
+        split.train,
+        model_type=str(model.get("model_type", "")),
+        packs=len(packs),
+        seed=seed,
+    )
+    return Given(case, weights, chat, hardware, planned, settings, questions, split, tuple(packs))
+
+
+def _digest(facts: dict[str, object]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -144,6 +144,6 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
                 version.path, version.number, case.frontmatter.training.adapter == "qlora"
             ),
             store_root=case.store.root,
-            cache_root=cache_root(job.home),
+            cache_root=cache_root(job.home) / "gguf",
         )
         return make(request, options, report)

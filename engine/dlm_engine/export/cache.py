@@ -104,7 +104,6 @@ def store(root: Path, key: str, build: Build, facts: Mapping[str, str]) -> Cache
         OSError: the disk refused; nothing is left behind.
     """
     make_folders(root)
-    sweep(root)
     name = claim_temporary_name()
     beside = root / name
     try:

@@ -11,7 +11,8 @@ other rules, exists for few Pythons and drops `bin/`, `lib/` and `include/` into
 site-packages.
 
 Everything runs in a child process with a time limit, so that a crash, a hang or the
-memory of a native library ends as one message and never takes the command down.
+memory of a native library ends as one message and never takes the command down. On Linux
+it dies with us, also when we are killed: it may work for minutes on gigabytes nobody wants.
 """
 
 from __future__ import annotations
@@ -35,6 +36,14 @@ _STDERR_TAIL = 2000
 #: Nobody waits for a child longer than this plus a share for the size of the work.
 _BASE_SECONDS = 300.0
 _BYTES_PER_SECOND = 4e6
+#: PR_SET_PDEATHSIG outlives the exec. Not `preexec_fn`: Python between fork and exec can
+#: hang where there are threads.
+_BOUND = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +156,7 @@ def run_child(
     """
     try:
         done = subprocess.run(
-            [str(a) for a in arguments],
+            bound([str(a) for a in arguments]),
             input=stdin,
             capture_output=True,
             timeout=seconds,
@@ -166,6 +175,13 @@ def run_child(
     if "No space left on device" in tail or "Errno 28" in tail:
         raise disk_full(what)
     raise ExportError(what, f"{_ending(done.returncode)}: {_last_lines(tail)}", "")
+
+
+def bound(command: list[str]) -> list[str]:
+    """`command`, ended by the kernel when the thread that started it ends, where it can be."""
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-S", "-c", _BOUND, str(os.getpid()), *command]
 
 
 def disk_full(what: str) -> ExportError:

@@ -106,6 +106,7 @@ def export(
     publish.require_space(final.parent, plan.bytes_needed)
     publish.require_space(request.cache_root, plan.bytes_needed)
     with publish.disk_trouble(final), publish.staged(final) as folder:
+        cache.sweep(request.cache_root)
         work = _Work(request, options, plan, folder, report)
         _write_base(work)
         if plan.facts is not None and work.adapter is not None:

@@ -126,7 +126,7 @@ def test_machine_formats_are_json_even_when_all_is_well(
 def test_github_format(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(here, a=BAD)
     assert main(["check", "a.dlm", "--format", "github"]) == 1
-    assert capsys.readouterr().out.startswith("::error file=a.dlm,line=7,col=")
+    assert capsys.readouterr().out.startswith("::error file=a.dlm,line=7,endLine=7,col=")
 
 
 def test_checking_writes_nothing(here: Path, own_home: Path) -> None:

@@ -155,7 +155,7 @@ def test_sarif_is_complete_and_consistent() -> None:
 def test_github_escapes_what_its_syntax_uses() -> None:
     said = render_github([report_on("«x»", name="a,b:c.dlm", message="50%\nof it")])
     assert said == (
-        "::error file=a%2Cb%3Ac.dlm,line=1,col=1,endLine=1,endColumn=1,title=fence-unknown::"
+        "::error file=a%2Cb%3Ac.dlm,line=1,endLine=1,col=1,endColumn=1,title=fence-unknown::"
         "50%25%0Aof it"
     )
 

@@ -293,9 +293,10 @@ def render_github(reports: Sequence[FileReport]) -> str:
         for diagnostic in report.diagnostics:
             assert report.document is not None
             at = place(report.document, diagnostic)
-            properties = f"file={name},line={at.line},col={at.column},endLine={at.end_line}"
+            properties = f"file={name},line={at.line},endLine={at.end_line}"
             if at.end_line == at.line:
-                properties += f",endColumn={max(at.end_column - 1, at.column)}"
+                # Annotations of several lines may have no columns.
+                properties += f",col={at.column},endColumn={max(at.end_column - 1, at.column)}"
             lines.append(
                 f"::{kinds[diagnostic.severity]} {properties},title={diagnostic.code}::"
                 f"{_data(diagnostic.message)}"

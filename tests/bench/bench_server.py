@@ -1,10 +1,12 @@
-"""What the language server costs beside a bare pygls server in the same run.
+"""What the language server costs beside a bare pygls server and dlm-lsp in the same run.
 
-Run: `python tests/bench/bench_server.py [--runs N] [--other COMMAND]`. Prints the time from
+Run: `python -m tests.bench server [--runs N] [--no-peer] [--other COMMAND]`. Prints the time from
 starting a process to its answer to `initialize`, alternating between the servers so that a
-busy machine disturbs both alike; resident memory when idle; the time from a one-character
+busy machine disturbs all alike; resident memory when idle; the time from a one-character
 edit to the diagnostics of that version, at 10 KB and at 1 MB, with the debounce off; a burst of
-50 edits at 1 MB; and hovers. `--other` measures one more server's start. Targets, on an
+50 edits at 1 MB; and hovers. `--no-peer` leaves dlm-lsp out, which is installed once into
+`.cache/peers`; `--other` measures one more server's start. dlm-lsp takes whole documents and
+shows at most one problem of the format; making the message is not counted. Targets, on an
 otherwise idle machine: start at most 1.2 times bare pygls, edit 1 ms at 10 KB and 8 ms at 1 MB,
 burst 250 ms, memory 90 MB.
 """
@@ -23,6 +25,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from tests.bench.peers import dlm_lsp
 
 OURS = [sys.executable, "-m", "dlm_server"]
 #: what a server made with pygls does at the least: it publishes that there are no problems
@@ -53,11 +57,14 @@ class Editor:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self._numbers = itertools.count(1)
+        self.whole_documents = False
 
     def send(self, message: dict[str, Any]) -> None:
+        self.send_bytes(framed(message))
+
+    def send_bytes(self, data: bytes) -> None:
         assert self._process.stdin is not None
-        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
-        self._process.stdin.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
+        self._process.stdin.write(data)
         self._process.stdin.flush()
 
     def receive(self) -> dict[str, Any]:
@@ -90,8 +97,10 @@ class Editor:
             "capabilities": {},
             "initializationOptions": options,
         }
-        self.request("initialize", params)
+        offered = self.request("initialize", params)["capabilities"]
         took = time.perf_counter() - self.began
+        sync = offered.get("textDocumentSync")
+        self.whole_documents = (sync.get("change") if isinstance(sync, dict) else sync) == 1
         self.notify("initialized", {})
         return took
 
@@ -101,17 +110,22 @@ class Editor:
         return int(status.partition("VmRSS:")[2].split()[0]) / 1000
 
     def published(self, version: int) -> float:
-        """When the diagnostics of `version` came."""
+        """When the diagnostics of `version` came, or of a version that is not said."""
         while True:
             message = self.receive()
             published = message.get("method") == "textDocument/publishDiagnostics"
-            if published and message["params"].get("version") == version:
+            if published and message["params"].get("version") in {version, None}:
                 return time.perf_counter()
 
     def leave(self) -> None:
         self.request("shutdown", None)
         self.notify("exit", None)
         self._process.wait(10)
+
+
+def framed(message: dict[str, Any]) -> bytes:
+    body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    return b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
 def document(size: int) -> str:
@@ -143,53 +157,58 @@ def start_milliseconds(
     return times
 
 
-def edit(version: int, line: int, text: str) -> dict[str, Any]:
-    place = {"line": line, "character": 0}
-    return {
-        "textDocument": {"uri": URI, "version": version},
-        "contentChanges": [{"range": {"start": place, "end": place}, "text": text}],
-    }
+class Typing:
+    """One-character edits in the middle of a document, as the server wants to be told of them."""
+
+    def __init__(self, command: Sequence[str], size: int) -> None:
+        self.editor = Editor(command)
+        self.editor.initialize()
+        text = document(size)
+        item = {"uri": URI, "languageId": "dlm", "version": 1, "text": text}
+        self.editor.notify("textDocument/didOpen", {"textDocument": item})
+        self.editor.published(1)
+        self._lines = text.split("\n")
+        middle = range(len(self._lines) // 2, len(self._lines))
+        self._line = next(i for i in middle if self._lines[i].startswith("Item"))
+
+    def edit(self, version: int) -> bytes:
+        place = {"line": self._line, "character": 0}
+        change: dict[str, Any] = {"range": {"start": place, "end": place}, "text": "x"}
+        if self.editor.whole_documents:
+            self._lines[self._line] = "x" + self._lines[self._line]
+            change = {"text": "\n".join(self._lines)}
+        params = {"textDocument": {"uri": URI, "version": version}, "contentChanges": [change]}
+        return framed({"method": "textDocument/didChange", "params": params})
 
 
-def opened(size: int) -> tuple[Editor, int]:
-    """An editor with a document of `size`, and a line of an answer in its middle."""
-    editor = Editor(OURS)
-    editor.initialize()
-    text = document(size)
-    item = {"uri": URI, "languageId": "dlm", "version": 1, "text": text}
-    editor.notify("textDocument/didOpen", {"textDocument": item})
-    editor.published(1)
-    lines = text.split("\n")
-    middle = next(i for i in range(len(lines) // 2, len(lines)) if lines[i].startswith("Item"))
-    return editor, middle
-
-
-def edit_milliseconds(size: int, number: int) -> list[float]:
+def edit_milliseconds(command: Sequence[str], size: int, number: int) -> list[float]:
     """From one-character edits to the diagnostics of their versions."""
-    editor, line = opened(size)
+    typing = Typing(command, size)
     times = []
     for version in range(2, number + 2):
+        said = typing.edit(version)
         began = time.perf_counter()
-        editor.notify("textDocument/didChange", edit(version, line, "x"))
-        times.append((editor.published(version) - began) * 1000)
-    editor.leave()
+        typing.editor.send_bytes(said)
+        times.append((typing.editor.published(version) - began) * 1000)
+    typing.editor.leave()
     # The first ones make what later ones use.
     return times[5:]
 
 
 def burst_milliseconds(size: int, number: int) -> float:
     """From the first of `number` edits, sent without a pause, to the last one's diagnostics."""
-    editor, line = opened(size)
+    typing = Typing(OURS, size)
+    said = [typing.edit(version) for version in range(2, number + 2)]
     began = time.perf_counter()
-    for version in range(2, number + 2):
-        editor.notify("textDocument/didChange", edit(version, line, "x"))
-    took = (editor.published(number + 1) - began) * 1000
-    editor.leave()
+    for message in said:
+        typing.editor.send_bytes(message)
+    took = (typing.editor.published(number + 1) - began) * 1000
+    typing.editor.leave()
     return took
 
 
 def hover_milliseconds(number: int) -> list[float]:
-    editor, _ = opened(10_000)
+    editor = Typing(OURS, 10_000).editor
     where = {"textDocument": {"uri": URI}, "position": {"line": 3, "character": 2}}
     times = []
     for _ in range(number):
@@ -219,22 +238,32 @@ def spread(times: Sequence[float]) -> str:
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="server", description=__doc__)
     parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--no-peer", action="store_true", help="leave dlm-lsp out")
     parser.add_argument("--other", help="one more server to start")
     options = parser.parse_args(arguments)
-    commands = [BARE, OURS, *([shlex.split(options.other)] if options.other else [])]
-    bare, ours, *more = start_milliseconds(commands, options.runs)
+    peer = None if options.no_peer else dlm_lsp()
+    servers = {"bare pygls": BARE, "dlm-server": OURS}
+    if peer is not None:
+        servers["dlm-lsp"] = peer
+    if options.other:
+        servers["other"] = shlex.split(options.other)
+    taken = dict(
+        zip(servers, start_milliseconds(list(servers.values()), options.runs), strict=True)
+    )
     for which, name in enumerate(("to answer", "to problems")):
-        of_bare, of_ours = [t[which] for t in bare], [t[which] for t in ours]
-        print(f"start {name:12} bare pygls  {spread(of_bare)}")
-        print(f"start {name:12} dlm-server  {spread(of_ours)}")
-        for other in more:
-            print(f"start {name:12} other       {spread([t[which] for t in other])}")
+        times = {server: [t[which] for t in rounds] for server, rounds in taken.items()}
+        for server, of_server in times.items():
+            print(f"start {name:12} {server:11} {spread(of_server)}")
+        of_bare, of_ours = times["bare pygls"], times["dlm-server"]
         ratio = median(of_ours) / median(of_bare)
         print(f"start {name:12} ratio       median {ratio:.2f}   ", end="")
         print(f"best {min(of_ours) / min(of_bare):.2f}")
     print(f"memory when idle     {idle_megabytes():.0f} MB")
     for size, name in ((10_000, "10 KB"), (1_000_000, "1 MB ")):
-        print(f"edit, {name}          {spread(edit_milliseconds(size, 45))}")
+        for server in ("dlm-server", "dlm-lsp"):
+            if server in servers:
+                found = spread(edit_milliseconds(servers[server], size, 45))
+                print(f"edit, {name:12} {server:11} {found}")
     print(f"50 edits, 1 MB       {burst_milliseconds(1_000_000, 50):8.2f} ms")
     print(f"hover                {spread(hover_milliseconds(105))}")
     return 0

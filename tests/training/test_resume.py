@@ -1,0 +1,99 @@
+"""The same again, anew, on from where a run stopped, and how a run is stopped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.tiny import document_text
+from tests.training.sessions import STEPS, Place, sha
+
+from dlm_engine.errors import (
+    TrainingError,
+)
+from dlm_engine.jobs import (
+    Ending,
+    Event,
+    Progress,
+    Start,
+)
+
+
+def test_the_same_again_is_unchanged(trained: Place) -> None:
+    before = trained.adapter().stat().st_mtime_ns
+    outcome = trained.train()
+    assert (outcome.ending, outcome.version) == (Ending.UNCHANGED, 1)
+    assert trained.numbers() == [1]
+    assert trained.adapter().stat().st_mtime_ns == before
+    assert trained.train(Start.RESUME).ending is Ending.UNCHANGED
+
+
+def test_a_fresh_run_makes_the_same_bytes_again(trained: Place) -> None:
+    outcome = trained.train(Start.FRESH)
+    assert (outcome.ending, outcome.version) == (Ending.TRAINED, 2)
+    assert outcome.adapter_sha256 == sha(trained)
+    assert trained.numbers() == [1, 2]
+
+
+def test_another_seed_makes_other_bytes_where_there_is_chance(
+    fresh: Place, tiny_base: Path
+) -> None:
+    extra = "training:\n  num_epochs: 2\n  lora_dropout: 0.2\n"
+    fresh.document.write_text(document_text(str(tiny_base), extra=extra))
+    first, second = fresh.train(), fresh.train(seed=7)
+    assert (first.seed, second.seed) == (42, 7)
+    assert (second.ending, second.version) == (Ending.TRAINED, 2)
+    assert first.adapter_sha256 != second.adapter_sha256
+
+
+def test_a_run_cut_short_and_resumed_is_the_straight_run(fresh: Place, trained_once: Place) -> None:
+    first = fresh.train(max_steps=3)
+    assert (first.steps, first.version) == (3, 1)
+    second = fresh.train(Start.RESUME)
+    assert (second.steps, second.version) == (STEPS, 2)
+    assert first.adapter_sha256 != second.adapter_sha256 == sha(trained_once)
+
+
+def test_resuming_to_where_the_run_is_makes_no_version(fresh: Place) -> None:
+    assert fresh.train(max_steps=2).version == 1
+    again = fresh.train(Start.RESUME, max_steps=2)
+    assert (again.ending, again.version, again.steps) == (Ending.UNCHANGED, 1, 2)
+    assert fresh.numbers() == [1]
+    assert fresh.train(Start.RESUME, max_steps=3).version == 2
+
+
+def test_a_time_limit_keeps_what_was_reached(fresh: Place, trained_once: Place) -> None:
+    first = fresh.train(time_limit=1e-9)
+    assert (first.ending, first.steps) == (Ending.TRAINED, 1)
+    assert fresh.train(Start.RESUME).adapter_sha256 == sha(trained_once)
+
+
+def test_a_cancelled_run_keeps_its_state_and_goes_on(fresh: Place, trained_once: Place) -> None:
+    seen: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            seen.append(event.step)
+
+    outcome = fresh.train(tell=listen, cancelled=lambda: len(seen) >= 2)
+    assert (outcome.ending, outcome.version, outcome.steps) == (Ending.CANCELLED, None, 2)
+    assert fresh.numbers() == []
+    assert fresh.store.current() is None
+    resumed = fresh.train(Start.RESUME, tell=listen)
+    assert seen == [1, 2, 3, 4]
+    assert (resumed.version, resumed.adapter_sha256) == (1, sha(trained_once))
+    assert not (fresh.store.root / "checkpoint").exists()
+
+
+def test_resuming_after_the_document_changed_is_refused(fresh: Place) -> None:
+    fresh.train(max_steps=2)
+    fresh.document.write_text(fresh.document.read_text().replace("4417", "5528"))
+    with pytest.raises(TrainingError, match=r"changed since that run.*without --resume"):
+        fresh.train(Start.RESUME)
+    assert fresh.numbers() == [1]
+
+
+def test_resuming_nothing_is_refused(fresh: Place) -> None:
+    with pytest.raises(TrainingError, match="no run to go on with"):
+        fresh.train(Start.RESUME)
+    assert fresh.numbers() == []

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from dlm_server import changes
 from dlm_server.dispatch import INVALID_PARAMS, RequestFailed
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def params_of(method: str, params: object) -> Any:
     """
     if method in _READ_PLAIN:
         return params
+    if method == "textDocument/didChange":
+        return changes.read(params)
     from lsprotocol import types as lsp
 
     known = lsp.METHOD_TO_TYPES.get(method)

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 from pygls.uris import to_fs_path
 
-from dlm_engine.document import LiveDocument, Span
+from dlm_engine.document import LiveDocument, Places, Span
+from dlm_server.changes import Change
 from dlm_server.dispatch import INVALID_PARAMS, RequestFailed
 from dlm_server.documents import OpenDocument
 from dlm_server.encodings import Encoding, to_column
-
-if TYPE_CHECKING:
-    from lsprotocol import types as lsp
 
 
 def path_of(uri: str) -> Path | None:
@@ -62,7 +60,23 @@ def same_document(uri: str) -> str:
         return uri
 
 
-def offset(live: LiveDocument, position: lsp.Position, encoding: Encoding) -> int:
+class Position(Protocol):
+    """The protocol's position, whatever it was read with."""
+
+    @property
+    def line(self) -> int: ...
+    @property
+    def character(self) -> int: ...
+
+
+class Range(Protocol):
+    @property
+    def start(self) -> Position: ...
+    @property
+    def end(self) -> Position: ...
+
+
+def offset(live: Places, position: Position, encoding: Encoding) -> int:
     """The code-point offset a position means."""
     if position.line >= live.line_count:
         return len(live.text)
@@ -72,26 +86,24 @@ def offset(live: LiveDocument, position: lsp.Position, encoding: Encoding) -> in
     return start + to_column(live.line_text(position.line), position.character, encoding)
 
 
-def span(live: LiveDocument, range_: lsp.Range, encoding: Encoding) -> Span:
+def span(live: Places, range_: Range, encoding: Encoding) -> Span:
     """The code-point span a range means; a reversed range is put right."""
     start = offset(live, range_.start, encoding)
     end = offset(live, range_.end, encoding)
     return Span(start, end) if start <= end else Span(end, start)
 
 
-def edited(
-    live: LiveDocument,
-    changes: Sequence[
-        lsp.TextDocumentContentChangePartial | lsp.TextDocumentContentChangeWholeDocument
-    ],
-    encoding: Encoding,
-) -> LiveDocument:
-    """`live` after the changes of one `didChange`, each of which sees the ones before it."""
-    from lsprotocol import types as lsp
-
+def edited(live: LiveDocument, changes: Sequence[Change], encoding: Encoding) -> LiveDocument:
+    """`live` after changes, each of which sees the ones before it."""
+    # What comes before a whole text is of no account.
+    wholes = [index for index, change in enumerate(changes) if change.range is None]
+    if wholes:
+        live = LiveDocument.open(changes[wholes[-1]].text)
+        changes = changes[wholes[-1] + 1 :]
+    if not changes:
+        return live
+    draft = live.draft()
     for change in changes:
-        if isinstance(change, lsp.TextDocumentContentChangePartial):
-            live = live.edit([(*span(live, change.range, encoding), change.text)])
-        else:
-            live = LiveDocument.open(change.text)
-    return live
+        assert change.range is not None
+        draft.put(*span(draft.places, change.range, encoding), change.text)
+    return live.drafted(draft)

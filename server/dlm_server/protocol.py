@@ -3,7 +3,8 @@
 A request is open from its arrival until its one answer has been sent, whatever happens in
 between: wrong parameters, an unknown method, an exception, a cancellation, the end of the
 server. Messages are handled in the order they came. What may overtake: a cancellation, and
-the refusal of a question whose answer a later edit, already here, would make useless.
+the refusal of a question whose answer a later edit, already here, would make useless. Edits of
+a document that wait right behind each other are one: nobody asks about the text between them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from dlm_server import watchdog
+from dlm_server import changes, watchdog
 from dlm_server.capabilities import client_features, offered
 from dlm_server.conversion import Plain, params_of, plain
 from dlm_server.dispatch import (
@@ -59,6 +60,7 @@ ASKED_AGAIN = frozenset(
     }
 )
 _PULL = "textDocument/diagnostic"
+_CHANGE = "textDocument/didChange"
 
 
 class State(Enum):
@@ -156,7 +158,7 @@ class Protocol:
         elif method == "$/cancelRequest":
             self._cancel(waiting.params)
             return
-        elif method == "textDocument/didChange":
+        elif method == _CHANGE:
             self._edits[_uri_of(waiting.params)] += 1
         self._waiting.append(waiting)
 
@@ -203,19 +205,30 @@ class Protocol:
         if not self._waiting:
             return False
         waiting = self._waiting.popleft()
-        if waiting.method == "textDocument/didChange" and waiting.id is None:
-            uri = _uri_of(waiting.params)
-            self._edits[uri] -= 1
-            if not self._edits[uri]:
-                del self._edits[uri]
-        if waiting.id is None:
-            self._notified(waiting)
-        else:
+        if waiting.id is not None:
             self._answer(waiting.id, waiting)
+        elif waiting.method == _CHANGE:
+            self._notified(_CHANGE, *self._changes(waiting.params))
+        else:
+            self._notified(waiting.method, waiting.params)
         return True
 
-    def _notified(self, waiting: Waiting) -> None:
-        method = waiting.method
+    def _changes(self, params: object) -> list[object]:
+        """A change, and the changes of the same document that wait right behind it."""
+        uri = _uri_of(params)
+        found = [params]
+        while self._waiting:
+            behind = self._waiting[0]
+            if behind.method != _CHANGE or behind.id is not None or _uri_of(behind.params) != uri:
+                break
+            found.append(self._waiting.popleft().params)
+        self._edits[uri] -= len(found)
+        if not self._edits[uri]:
+            del self._edits[uri]
+        return found
+
+    def _notified(self, method: str, *several: object) -> None:
+        """Act on a notification, or on several changes of one document as if they were one."""
         if method == "exit":
             self.exit()
             return
@@ -223,15 +236,31 @@ class Protocol:
             log.warning("%s before initialize or after shutdown is ignored", method)
             return
         session = self.session
-        for act in NOTIFICATIONS.get(method, ()):
+        acts = NOTIFICATIONS.get(method)
+        found = [each for params in several for each in self._read(method, params)] if acts else []
+        if not acts or not found:
+            return
+        params = found[0] if len(found) == 1 else changes.joined(found)
+        for act in acts:
             try:
-                act(session, params_of(method, waiting.params))
+                act(session, params)
             except RequestFailed as error:
-                log.warning("%s", error.message)
-                self._tell_once(method, f"dlm could not use a message: {error.message}")
+                self._unusable(method, error)
             except Exception as error:
                 self._fault(method, error)
                 self._tell_once(method, f"dlm failed at {method}; the server's log has the reason")
+
+    def _read(self, method: str, params: object) -> list[Any]:
+        """The parameters of a notification as their type; none if they are not usable."""
+        try:
+            return [params_of(method, params)]
+        except RequestFailed as error:
+            self._unusable(method, error)
+            return []
+
+    def _unusable(self, method: str, error: RequestFailed) -> None:
+        log.warning("%s", error.message)
+        self._tell_once(method, f"dlm could not use a message: {error.message}")
 
     def _answer(self, number: Id, waiting: Waiting) -> None:
         """Find the answer and send it, or leave a `Pending` that will."""

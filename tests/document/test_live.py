@@ -169,6 +169,7 @@ OPEN_CODE = HEAD + "::prose::\n```\na\n::prose::\nb\n::prose::\nc\n::prose::\nd\
 EXAMPLES: dict[str, tuple[str, list[tuple[int, int, str]]]] = {
     "an empty document": ("", [(0, 0, "-"), (1, 1, "--\n"), (0, 4, "")]),
     "a mark put in front": (HEAD + BODY, [(0, 0, "\ufeff"), (0, 0, "\ufeff"), (0, 1, "")]),
+    "words right behind a mark": ("\ufeffabc\n::prose::\nb", [(3, 3, "x"), (1, 1, "y")]),
     "a line end split": (CRLF, [(CRLF.index("\r\n") + 1, CRLF.index("\r\n") + 1, "x")]),
     "a line end joined": ("---\rx: y\r---\rx", [(4, 4, "\n"), (14, 14, "\n"), (14, 15, "")]),
     "the frontmatter's end taken away": (HEAD + BODY, [(len(HEAD) - 4, len(HEAD), "")]),

@@ -46,6 +46,7 @@ from dlm_engine.document.model import (
     TextEdit,
 )
 from dlm_engine.document.parsing import first_error, parse
+from dlm_engine.document.places import Places
 from dlm_engine.document.scaffold import new_document
 from dlm_engine.document.serialise import serialise
 from dlm_engine.document.text import decode
@@ -64,6 +65,7 @@ __all__ = [
     "LineIndex",
     "LiveDocument",
     "Migration",
+    "Places",
     "Preference",
     "PreferenceTriple",
     "QuestionAnswer",

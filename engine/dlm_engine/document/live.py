@@ -11,20 +11,19 @@ when it is asked for.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from tree_sitter import Node, Point, Tree
+from tree_sitter import Node, Tree
 
-from dlm_engine.document.chunks import STALE, Chunk, Chunks, size_of, touched
+from dlm_engine.document.chunks import STALE, Chunk, Chunks
+from dlm_engine.document.draft import Draft
 from dlm_engine.document.frontmatter import Frontmatter
 from dlm_engine.document.head import Head, missing_head
 from dlm_engine.document.judging import repeats, undeclared
 from dlm_engine.document.model import (
-    LINE_END,
     Diagnostic,
     Document,
     KeySpan,
@@ -34,28 +33,21 @@ from dlm_engine.document.model import (
     Span,
 )
 from dlm_engine.document.moving import moved_problem, moved_section
+from dlm_engine.document.places import Places
 from dlm_engine.document.reading import read_head_chunk, read_section_chunks
 from dlm_engine.document.sections import QuestionKey
 from dlm_engine.document.syntax import frontmatter_of, parse_tree, section_at
-from dlm_engine.document.text import ByteOffsets, encode
+from dlm_engine.document.text import encode
 
 #: start, end, and the text that comes between them
 Edit = tuple[int, int, str]
 
 
 @dataclass(frozen=True, eq=False)
-class LiveDocument:
-    """A text with everything that is read from it; made by `open` and `edit`.
+class LiveDocument(Places):
+    """A text with everything that is read from it; made by `open` and `edit`."""
 
-    Offsets are code points of `text`. A line ends with `\\n`, `\\r\\n` or `\\r` only.
-    """
-
-    text: str
-    #: the text in UTF-8, which is what the tree counts in
-    data: bytes = field(repr=False)
     tree: Tree = field(repr=False)
-    #: the head and then every section, each with what was read there
-    chunks: Chunks = field(repr=False)
     _head: Head = field(repr=False)
     #: how often each question stands in the document
     _asked: Mapping[QuestionKey, int] = field(repr=False)
@@ -68,7 +60,7 @@ class LiveDocument:
         body = Span(first.size.bytes, len(data))
         sections = read_section_chunks(text, data, tree.root_node, body, head.end)
         chunks = Chunks.of([first, *sections])
-        return cls(text, data, tree, chunks, head, Counter(_questions(sections)))
+        return cls(text, data, chunks, tree, head, Counter(_questions(sections)))
 
     def edit(self, edits: Iterable[Edit]) -> LiveDocument:
         """The document after edits that are applied one after another.
@@ -76,53 +68,26 @@ class LiveDocument:
         Raises:
             ValueError: an edit outside the text as the edits before it left it.
         """
-        text, data, chunks = self.text, self.data, self.chunks
-        tree = self.tree.copy()
-        gone: list[Chunk] = []
-        stale: set[int] = set()
-        for start, end, new in edits:
-            if not 0 <= start <= end <= len(text):
-                raise ValueError(f"{start} to {end} is not inside {len(text)} characters")
-            put = encode(new)
-            first, last = _byte_of(text, chunks, start), _byte_of(text, chunks, end)
-            begin = _point_of(data, chunks, first)
-            tree.edit(
-                first,
-                last,
-                first + len(put),
-                begin,
-                _point_of(data, chunks, last),
-                _point_behind(begin, put),
-            )
-            i, j = touched(chunks.characters, start, end)
-            text = text[:start] + new + text[end:]
-            data = data[:first] + put + data[last:]
-            characters = chunks.characters[j] - chunks.characters[i] + len(new) - (end - start)
-            grown = chunks.bytes[j] + len(put) - (last - first)
-            part = data[chunks.bytes[i] : grown]
-            gone += chunks.items[i:j]
-            edited = Chunk(size_of(part, characters), chunks.characters[i], STALE)
-            chunks = chunks.replaced(i, j, [edited])
-            fewer = j - i - 1
-            stale = {k if k < j else k - fewer for k in stale if not i <= k < j} | {i}
-        return self._read_again(text, data, tree, chunks, stale, gone)
+        draft = self.draft()
+        for edit in edits:
+            draft.put(*edit)
+        return self.drafted(draft)
 
-    def _read_again(
-        self,
-        text: str,
-        data: bytes,
-        old: Tree,
-        chunks: Chunks,
-        stale: Iterable[int],
-        gone: list[Chunk],
-    ) -> LiveDocument:
-        """The document with its stale chunks read, and those that changed along with them."""
-        tree = parse_tree(data, old)
+    def draft(self) -> Draft:
+        """A draft to put edits into, for who learns of a place only after the edit before it."""
+        return Draft(self, self.tree)
+
+    def drafted(self, draft: Draft) -> LiveDocument:
+        """The document that a draft of this one has become: its stale chunks read, and those
+        that changed along with them."""
+        text, data, chunks = draft.places.text, draft.places.data, draft.places.chunks
+        tree = parse_tree(data, draft.tree)
         root = tree.root_node
         head = self._head
+        gone = list(draft.gone)
         come: list[Chunk] = []
         # From the back, so that the numbers of the chunks in front stay.
-        for i, j in reversed(_changed(chunks, stale, old.root_node, root)):
+        for i, j in reversed(_changed(chunks, draft.stale, draft.tree.root_node, root)):
             made: list[Chunk] = []
             first, start = chunks.bytes[i], chunks.characters[i]
             if i == 0:
@@ -134,7 +99,7 @@ class LiveDocument:
             come += made
             chunks = chunks.replaced(i, j, made)
         asked = _count_again(self._asked, gone, come)
-        return LiveDocument(text, data, tree, chunks, head, asked)
+        return LiveDocument(text, data, chunks, tree, head, asked)
 
     # --- What was read
 
@@ -214,53 +179,6 @@ class LiveDocument:
         found = (self.section_of(index) for index in range(self.chunks.at(start), last + 1))
         return tuple(section for section in found if section is not None)
 
-    # --- Lines
-
-    @property
-    def line_count(self) -> int:
-        return self.chunks.lines[-1] + 1
-
-    def line_start(self, line: int) -> int:
-        """The offset of a 0-based line; IndexError when there is no such line."""
-        if not 0 <= line < self.line_count:
-            raise IndexError(line)
-        if line == 0:
-            return 0
-        lines = self.chunks.lines
-        index = bisect_left(lines, line) - 1
-        return self.chunks.characters[index] + self._line_ends(index)[line - lines[index] - 1]
-
-    def line_of(self, offset: int) -> int:
-        index = self.chunks.at(offset)
-        within = offset - self.chunks.characters[index]
-        return self.chunks.lines[index] + bisect_right(self._line_ends(index), within)
-
-    def line_column(self, offset: int) -> tuple[int, int]:
-        """As `LineIndex.line_column`."""
-        index = self.chunks.at(offset)
-        ends = self._line_ends(index)
-        start = self.chunks.characters[index]
-        within = bisect_right(ends, offset - start)
-        return self.chunks.lines[index] + within, offset - start - (within and ends[within - 1])
-
-    def line_text(self, line: int) -> str:
-        """A line without its end."""
-        start = self.line_start(line)
-        end = LINE_END.search(self.text, start)
-        return self.text[start : end.start() if end else len(self.text)]
-
-    def _line_ends(self, index: int) -> Sequence[int]:
-        """Where each line of a chunk ends, its line end included, from the chunk's start."""
-        if index not in self._line_ends_of:
-            start, end = self.chunks.characters[index : index + 2]
-            found = LINE_END.finditer(self.text, start, end)
-            self._line_ends_of[index] = [match.end() - start for match in found]
-        return self._line_ends_of[index]
-
-    @cached_property
-    def _line_ends_of(self) -> dict[int, list[int]]:
-        return {}
-
     # --- The tree
 
     @property
@@ -279,49 +197,6 @@ class LiveDocument:
     def text_of(self, node: Node) -> str:
         span = self.span(node)
         return self.text[span.start : span.end]
-
-    def byte_of(self, offset: int) -> int:
-        """Where in `data` the character at `offset` is."""
-        return _byte_of(self.text, self.chunks, offset)
-
-    def offset_of(self, byte: int) -> int:
-        """Where in `text` the character is whose bytes begin at `byte` of `data`."""
-        index = self.chunks.at_byte(byte)
-        start = self.chunks.characters[index]
-        within = byte - self.chunks.bytes[index]
-        size = self.chunks.items[index].size
-        if size.bytes == size.characters:
-            return start + within
-        if index not in self._offsets_of:
-            first, end = self.chunks.bytes[index : index + 2]
-            self._offsets_of[index] = ByteOffsets(self.data[first:end])
-        return start + self._offsets_of[index](within)
-
-    @cached_property
-    def _offsets_of(self) -> dict[int, ByteOffsets]:
-        return {}
-
-
-def _byte_of(text: str, chunks: Chunks, offset: int) -> int:
-    index = chunks.at(offset)
-    start, first = chunks.characters[index], chunks.bytes[index]
-    size = chunks.items[index].size
-    if size.bytes == size.characters:
-        return first + offset - start
-    return first + len(encode(text[start:offset]))
-
-
-def _point_of(data: bytes, chunks: Chunks, byte: int) -> Point:
-    index = chunks.at_byte(byte)
-    row = chunks.rows[index] + data.count(b"\n", chunks.bytes[index], byte)
-    return Point(row, byte - (data.rfind(b"\n", 0, byte) + 1))
-
-
-def _point_behind(start: Point, put: bytes) -> Point:
-    rows = put.count(b"\n")
-    if not rows:
-        return Point(start.row, start.column + len(put))
-    return Point(start.row + rows, len(put) - (put.rfind(b"\n") + 1))
 
 
 def _changed(chunks: Chunks, stale: Iterable[int], old: Node, new: Node) -> list[tuple[int, int]]:

@@ -1,23 +1,22 @@
 """Text and its positions: line ends, line index, bytes to code points.
 
 Offsets everywhere else are code points of the text as given, so this is the one
-module that knows bytes. `ByteOffsets` keeps the places of the bytes that continue a
-character and searches them: decoding from the start of a line is quadratic when a
-document is one line.
+module that knows bytes. `ByteOffsets` counts the characters of a part in blocks, once:
+decoding from the start of a line is quadratic when a document is one line, and a list
+of all places is long to make when a section is the whole document.
 """
 
 from __future__ import annotations
 
-from array import array
-from bisect import bisect_left
-from itertools import compress
+from itertools import accumulate
 
 from dlm_engine.document.model import LINE_END
 from dlm_engine.errors import DocumentError
 
 BOM = "\ufeff"
-#: 1 for every byte that continues a character, 0 for every other
-_CONTINUES = bytes(0x80 <= byte < 0xC0 for byte in range(256))
+#: every byte that continues a character
+_CONTINUATION = bytes(range(0x80, 0xC0))
+_BLOCK = 512
 
 
 def decode(data: bytes, name: str) -> str:
@@ -66,12 +65,33 @@ def strip_blank_lines(text: str) -> str:
     return text[start : last if last >= 0 else len(text)]
 
 
+def count_line_ends(text: str, start: int, end: int) -> int:
+    """How many line ends stand in a part that does not begin or end inside a `\\r\\n`."""
+    ends = text.count("\n", start, end)
+    if text.find("\r", start, end) >= 0:
+        ends += text.count("\r", start, end) - text.count("\r\n", start, end)
+    return ends
+
+
 class ByteOffsets:
     """Code-point offset of a byte offset into `encode(text)`."""
 
+    __slots__ = ("_characters", "_data")
+
     def __init__(self, data: bytes) -> None:
-        found = () if data.isascii() else compress(range(len(data)), data.translate(_CONTINUES))
-        self._continuations = array("Q", found)
+        self._data = data
+        blocks = () if data.isascii() else range(0, len(data), _BLOCK)
+        lengths = (len(_starts(data[at : at + _BLOCK])) for at in blocks)
+        #: the characters that start before each block
+        self._characters = list(accumulate(lengths, initial=0))
 
     def __call__(self, byte: int) -> int:
-        return byte - bisect_left(self._continuations, byte)
+        if len(self._characters) == 1:
+            return byte
+        block = byte // _BLOCK
+        return self._characters[block] + len(_starts(self._data[block * _BLOCK : byte]))
+
+
+def _starts(data: bytes) -> bytes:
+    """`data` without the bytes that continue a character."""
+    return data.translate(None, _CONTINUATION)

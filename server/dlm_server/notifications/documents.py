@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dlm_server import from_proto
+from dlm_server.changes import Changed
 from dlm_server.dispatch import notification
-from dlm_server.documents import OpenDocument
 from dlm_server.session import Session
 
 if TYPE_CHECKING:
@@ -24,20 +25,16 @@ def did_open(session: Session, params: object) -> None:
 
 
 @notification("textDocument/didChange")
-def did_change(session: Session, params: lsp.DidChangeTextDocumentParams) -> None:
-    document = session.document(params.text_document.uri)
+def did_change(session: Session, params: Changed) -> None:
+    document = session.document(params.uri)
     if document is None:
-        log.warning("%s was changed and is not open", params.text_document.uri)
+        log.warning("%s was changed and is not open", params.uri)
         return
-    session.open(
-        OpenDocument(
-            uri=document.uri,
-            path=document.path,
-            language=document.language,
-            version=params.text_document.version,
-            live=from_proto.edited(document.live, params.content_changes, session.client.encoding),
-        )
-    )
+    if params.version <= document.version:
+        # The text is the client's all the same; only its count is wrong.
+        log.warning("%s went from version %d to %d", params.uri, document.version, params.version)
+    live = from_proto.edited(document.live, params.changes, session.client.encoding)
+    session.open(replace(document, version=params.version, live=live))
     session.publisher.changed(document.uri)
 
 

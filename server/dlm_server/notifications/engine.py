@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dlm_server.changes import Changed
 from dlm_server.dispatch import notification
 from dlm_server.engine.trained import TrainedViews, home_of
 from dlm_server.session import Session
@@ -38,9 +39,9 @@ def did_save(session: Session, params: lsp.DidSaveTextDocumentParams) -> None:
 
 
 @notification("textDocument/didChange")
-def did_change(session: Session, params: lsp.DidChangeTextDocumentParams) -> None:
+def did_change(session: Session, params: Changed) -> None:
     if session.engine is not None:
-        session.engine.answers.edited(params.text_document.uri)
+        session.engine.answers.edited(params.uri)
 
 
 @notification("textDocument/didClose")

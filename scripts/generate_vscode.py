@@ -34,7 +34,8 @@ OWN: dict[str, dict[str, Any]] = {
         "default": None,
         "description": (
             "The language server: dlm-server, dlm, or a Python that has dlm. Null looks in "
-            "dlm.engine.python, the Python extension's interpreter and PATH, in this order."
+            "dlm.engine.python, the Python extension's interpreter, PATH and what was installed "
+            "for this editor, in this order."
         ),
         "scope": "machine-overridable",
     }

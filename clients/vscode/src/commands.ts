@@ -21,6 +21,7 @@ export function registerCommands(
   results: Results,
   view: TrainingView,
   restart: () => Promise<void>,
+  installServer: () => Promise<void>,
 ): vscode.Disposable {
   const commands: Record<string, (first?: unknown, second?: unknown) => unknown> = {
     "dlm.train": async (first) => {
@@ -70,6 +71,7 @@ export function registerCommands(
     "dlm.setBaseModel": async (first) => setBaseModel(server, await about(server, first)),
     "dlm.addSource": async (first) => addSource(server, await documentOf(first)),
     "dlm.compareAnswer": (first) => compare(results, first as { uri: string; at: number }),
+    "dlm.installServer": installServer,
     "dlm.restartServer": restart,
     "dlm.restartEngine": () => server.run("dlm.restartEngine", {}),
     "dlm.showLog": () => server.showLog(),

@@ -23,15 +23,18 @@ export interface Surroundings {
   readonly setting: string | null;
   /** interpreters to look into, best first */
   readonly pythons: () => Promise<readonly Python[]>;
+  /** the interpreter of the environment that was installed for this editor */
+  readonly own: () => Python | undefined;
   /** the full path of a program, or undefined */
   readonly onPath: (name: string) => string | undefined;
   /** the version it says it is, or undefined when it does not run */
   readonly version: (command: string, args: readonly string[]) => Promise<string | undefined>;
 }
 
+/** `named`: the settings say which it is, so that another would not be used. */
 export type Discovery =
   | { readonly found: true; readonly invocation: Invocation; readonly version: string }
-  | { readonly found: false; readonly problem: string; readonly tried: readonly string[] };
+  | { readonly found: false; readonly problem: string; readonly tried: readonly string[]; readonly named: boolean };
 
 /** How a program is started as a server, judged by its name. */
 export function invocationOf(program: string, origin: string): Invocation {
@@ -66,6 +69,7 @@ export async function discover(around: Surroundings): Promise<Discovery> {
           found: false,
           problem: `dlm.server.path names ${around.setting}, which is no dlm server or does not start`,
           tried: [around.setting],
+          named: true,
         }
       : { found: true, invocation: named, version };
   }
@@ -77,7 +81,7 @@ export async function discover(around: Surroundings): Promise<Discovery> {
       return { found: true, invocation: candidate, version };
     }
   }
-  return { found: false, problem: "no dlm language server was found", tried };
+  return { found: false, problem: "no dlm language server was found", tried, named: false };
 }
 
 async function candidates(around: Surroundings): Promise<readonly Invocation[]> {
@@ -88,7 +92,9 @@ async function candidates(around: Surroundings): Promise<readonly Invocation[]> 
       found.push(invocationOf(program, "PATH"));
     }
   }
-  return found;
+  // Last: whoever has dlm elsewhere has chosen its version and its place.
+  const own = around.own();
+  return own === undefined ? found : [...found, ofPython(own.path, own.origin)];
 }
 
 /** The first number in what a program printed, or "unknown" for a program that printed none. */

@@ -3,6 +3,7 @@
 import * as vscode from "vscode";
 
 import { registerCommands } from "./commands";
+import { INSTALL, Installer } from "./installing";
 import { Probes } from "./probes";
 import { Results } from "./results";
 import { Server } from "./server";
@@ -13,7 +14,8 @@ let server: Server | undefined;
 
 export async function activate(context: vscode.ExtensionContext): Promise<void> {
   const log = vscode.window.createOutputChannel("dlm", { log: true });
-  const running = new Server(log);
+  const installer = new Installer(context, log);
+  const running = new Server(log, () => installer.python());
   server = running;
   const results = new Results(running.onResults);
   const status = new StatusItems(running.onStatus, running.onDiscovery, (uri) => running.uriOf(uri));
@@ -22,11 +24,30 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
 
   const restart = async (): Promise<void> => {
     await running.restart();
+    await begun();
+  };
+  const begun = async (): Promise<void> => {
     probes.lookAtOpen();
+    const found = running.discovery;
+    const newer = found?.found ? await installer.started(found.invocation.command) : undefined;
+    if (newer !== undefined) {
+      void offerUpdate(newer);
+    }
+  };
+  const installServer = async (): Promise<void> => {
+    const found = running.discovery;
+    const served =
+      found?.found && found.invocation.command !== installer.python()?.path
+        ? `${found.invocation.command} (from ${found.invocation.origin})`
+        : undefined;
+    if (await installer.install(served)) {
+      await restart();
+    }
   };
   context.subscriptions.push(
     log,
     running,
+    installer,
     results,
     status,
     view,
@@ -35,7 +56,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       status.clear();
       results.clear();
     }),
-    registerCommands(running, results, view, restart),
+    registerCommands(running, results, view, restart, installServer),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void running.settingsChanged()),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (["dlm.server.path", "dlm.engine.python"].some((name) => change.affectsConfiguration(name))) {
@@ -45,7 +66,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   );
   try {
     await running.start();
-    probes.lookAtOpen();
+    await begun();
   } catch (error) {
     // Not awaited: an extension is active while its message waits for an answer.
     void explain(running, log, error);
@@ -64,21 +85,42 @@ async function explain(
 ): Promise<void> {
   const problem = error instanceof Error ? error.message : String(error);
   log.error(problem);
-  const start = "Get Started";
   const choose = "Choose Server…";
   const show = "Show Log";
-  const missing = running.discovery?.found === false;
-  const pressed = await vscode.window.showErrorMessage(
-    missing
-      ? `dlm: ${problem}. Install dlm in a Python of version 3.11 or newer, or name the server in the settings.`
-      : `dlm: the language server does not start: ${problem}`,
-    ...(missing ? [start, choose, show] : [choose, show]),
-  );
-  if (pressed === start) {
-    await vscode.commands.executeCommand("dlm.openWalkthrough");
+  const found = running.discovery;
+  const missing = found?.found === false;
+  const pressed =
+    missing && !found.named
+      ? await vscode.window.showErrorMessage(
+          `dlm: ${problem}. Install the one that comes with the extension, or choose your own.`,
+          INSTALL,
+          choose,
+          show,
+        )
+      : await vscode.window.showErrorMessage(
+          missing ? `dlm: ${problem}.` : `dlm: the language server does not start: ${problem}`,
+          choose,
+          show,
+        );
+  if (pressed === INSTALL) {
+    await vscode.commands.executeCommand("dlm.installServer");
   } else if (pressed === choose) {
     await vscode.commands.executeCommand("workbench.action.openSettings", "dlm.server.path");
   } else if (pressed === show) {
     running.showLog();
+  }
+}
+
+/** The old server goes on until the new one is whole. */
+async function offerUpdate({ from, to }: { from: string; to: string }): Promise<void> {
+  const update = "Update";
+  const words = from === to ? `another build of dlm ${to}` : `dlm ${to}`;
+  const pressed = await vscode.window.showInformationMessage(
+    `This version of the extension comes with ${words}; the server installed for this editor is ${from}.`,
+    update,
+    "Not Now",
+  );
+  if (pressed === update) {
+    await vscode.commands.executeCommand("dlm.installServer");
   }
 }

@@ -74,7 +74,10 @@ export class Server implements vscode.Disposable {
   /** It has ended, and what it said of results and jobs holds no longer. */
   readonly onGone = this.gone.event;
 
-  constructor(private readonly log: vscode.LogOutputChannel) {
+  constructor(
+    private readonly log: vscode.LogOutputChannel,
+    private readonly own: () => Python | undefined,
+  ) {
     this.output = vscode.window.createOutputChannel("dlm Language Server");
   }
 
@@ -160,6 +163,7 @@ export class Server implements vscode.Disposable {
     const found = await discover({
       setting: vscode.workspace.getConfiguration("dlm").get<string | null>("server.path") ?? null,
       pythons: () => pythons(this.log),
+      own: this.own,
       onPath: (name) => findOnPath(name, process.env["PATH"], process.platform, isProgram),
       version: (command, args) => versionOf(command, args, this.log),
     });
@@ -215,7 +219,7 @@ export class Server implements vscode.Disposable {
 }
 
 /** Interpreters that may have dlm: the one in the settings, the Python extension's. */
-async function pythons(log: vscode.LogOutputChannel): Promise<Python[]> {
+export async function pythons(log: vscode.LogOutputChannel): Promise<Python[]> {
   const found: Python[] = [];
   const named = vscode.workspace.getConfiguration("dlm").get<string | null>("engine.python");
   if (named) {
@@ -250,7 +254,7 @@ interface PythonExtension {
   };
 }
 
-function isProgram(file: string): boolean {
+export function isProgram(file: string): boolean {
   try {
     fs.accessSync(file, fs.constants.X_OK);
     return fs.statSync(file).isFile();

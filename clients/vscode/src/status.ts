@@ -96,6 +96,7 @@ export class StatusItems implements vscode.Disposable {
 
   private showServer(found: Discovery): void {
     this.server.busy = false;
+    void vscode.commands.executeCommand("setContext", "dlm.serverFound", found.found);
     if (found.found) {
       this.server.text = `dlm ${found.version}`;
       this.server.detail = `${found.invocation.command} (from ${found.invocation.origin})`;
@@ -105,7 +106,9 @@ export class StatusItems implements vscode.Disposable {
       this.server.text = "dlm server missing";
       this.server.detail = found.problem;
       this.server.severity = vscode.LanguageStatusSeverity.Error;
-      this.server.command = { command: "dlm.openWalkthrough", title: "Get started" };
+      this.server.command = found.named
+        ? { command: "workbench.action.openSettings", title: "Choose", arguments: ["dlm.server.path"] }
+        : { command: "dlm.installServer", title: "Install" };
     }
   }
 }

@@ -9,6 +9,7 @@ function machine(works: readonly string[], path: readonly string[] = [], more: P
   const around: Surroundings = {
     setting: null,
     pythons: async () => [],
+    own: () => undefined,
     onPath: (name) => (path.includes(name) ? `/bin/${name}` : undefined),
     version: async (command, args) => {
       asked.push([command, ...args].join(" "));
@@ -46,6 +47,7 @@ test("a server named in the settings that does not work is reported, not passed 
   const found = await discover(around);
   assert.ok(!found.found);
   assert.match(found.problem, /dlm\.server\.path names \/gone/);
+  assert.ok(found.named);
 });
 
 test("interpreters come before PATH, and dlm-server before dlm", async () => {
@@ -61,12 +63,31 @@ test("interpreters come before PATH, and dlm-server before dlm", async () => {
   assert.deepEqual(found.invocation, { command: "/bin/dlm", args: ["lsp"], origin: "PATH" });
 });
 
+test("what was installed for this editor comes last", async () => {
+  const own = () => ({ path: "/storage/python", origin: "installed for this editor" });
+  const elsewhere = await discover(machine(["/bin/dlm", "/storage/python"], ["dlm"], { own }).around);
+  assert.ok(elsewhere.found);
+  assert.equal(elsewhere.invocation.command, "/bin/dlm");
+  const { around, asked } = machine(["/storage/python"], ["dlm"], { own });
+  const found = await discover(around);
+  assert.deepEqual(asked, ["/bin/dlm lsp --help", "/storage/python -P -m dlm_server --version"]);
+  assert.ok(found.found);
+  assert.equal(found.invocation.origin, "installed for this editor");
+});
+
+test("a server named in the settings is not passed over for the installed one", async () => {
+  const own = () => ({ path: "/storage/python", origin: "" });
+  const { around } = machine(["/storage/python"], [], { own, setting: "/gone" });
+  assert.ok(!(await discover(around)).found);
+});
+
 test("where there is none, what was tried is said", async () => {
   const { around } = machine([], ["dlm"]);
   assert.deepEqual(await discover(around), {
     found: false,
     problem: "no dlm language server was found",
     tried: ["/bin/dlm (PATH)"],
+    named: false,
   });
 });
 

@@ -45,10 +45,11 @@ class Seen:
 
 @dataclass(frozen=True)
 class Editor:
-    """`settings` are the machine's, as a user would have set them."""
+    """`storage` is where the extension may keep what it makes for every folder."""
 
     url: str
     folder: Path
+    storage: Path
     failures: Path
     modules: Path
     chromium: str
@@ -99,14 +100,23 @@ def code() -> Path:
 @pytest.fixture(scope="session")
 def package(code: Path) -> Path:
     """The extension as users get it, built from the sources as they are."""
-    extension = ROOT / "clients" / "vscode"
-    subprocess.run(["npm", "run", "--silent", "package"], cwd=extension, check=True)
-    return extension / "out" / "dlm.vsix"
+    subprocess.run([sys.executable, ROOT / "scripts" / "package_vscode.py"], check=True)
+    return ROOT / "clients" / "vscode" / "out" / "dlm.vsix"
+
+
+@pytest.fixture
+def surroundings() -> dict[str, str]:
+    """What the editor's environment has besides what it has here."""
+    return {}
 
 
 @pytest.fixture
 def editor(
-    code: Path, package: Path, tmp_path: Path, request: pytest.FixtureRequest
+    code: Path,
+    package: Path,
+    surroundings: dict[str, str],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Editor]:
     data, extensions, folder = (tmp_path / name for name in ("data", "extensions", "notes"))
     machine = data / "data" / "Machine"
@@ -125,6 +135,7 @@ def editor(
     (machine / "settings.json").write_text(json.dumps(settings))
     # Neither of these may end up in the editor that is being tested.
     environment = {k: v for k, v in os.environ.items() if not k.startswith("VSCODE_")}
+    environment |= surroundings
     command = [
         "node",
         str(code),
@@ -155,7 +166,8 @@ def editor(
             chromium = shutil.which("chromium")
             assert chromium is not None
             modules = code.parents[5] / "package.json"
-            yield Editor(f"http://127.0.0.1:{port}", folder, failures, modules, chromium)
+            storage = data / "data" / "User" / "globalStorage" / "dlm.dlm"
+            yield Editor(f"http://127.0.0.1:{port}", folder, storage, failures, modules, chromium)
         finally:
             server.terminate()
             server.wait(30)

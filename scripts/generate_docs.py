@@ -43,6 +43,7 @@ Results go to standard output, everything else to standard error, so `dlm ... | 
 | `DLM_HOME` | where stores and weights live; default `~/.dlm` (`%APPDATA%\\dlm` on Windows) |
 | `DLM_CACHE_DIR` | where base weights and export caches live; default `$DLM_HOME/cache` |
 | `DLM_THREADS` | how many threads training takes; default every core it may use |
+| `DLM_TENSORBOARD`, `DLM_WANDB` | a folder, a project: where each run's figures go as well |
 | `DLM_VERBOSE` | `1` shows tracebacks, as `--verbose` does |
 | `HF_TOKEN` | the token for bases that need one |
 
@@ -65,11 +66,14 @@ def help_text(*words: str) -> str:
 
 
 def cli_page() -> str:
-    from dlm_engine.cli.catalogue import COMMANDS
+    from dlm_engine.cli.app import LazyCommands
 
     parts = [CLI_OPENING, "## dlm\n\n```text\n" + help_text() + "\n```\n"]
-    for name in COMMANDS:
+    for name, command in LazyCommands().items():
         parts.append(f"\n## dlm {name}\n\n```text\n{help_text(name)}\n```\n")
+        for inner in getattr(command, "commands", {}):
+            parts.append(f"\n### dlm {name} {inner}\n\n")
+            parts.append(f"```text\n{help_text(name, inner)}\n```\n")
     return "".join(parts)
 
 

@@ -18,26 +18,32 @@ from dlm_engine.inference.model import PromptOutcome, PromptRequest, Sampling
 from dlm_engine.training.model import (
     Choice,
     Ending,
+    Evaluation,
     Event,
     Listener,
+    Phase,
     Progress,
     Start,
     Status,
     TrainOutcome,
     TrainRequest,
 )
+from dlm_engine.training.sinks import Dashboards
 
 if TYPE_CHECKING:
     from dlm_engine.inference.resident import Resident as Resident
 
 __all__ = [
     "Choice",
+    "Dashboards",
     "Ending",
+    "Evaluation",
     "Event",
     "ExportJob",
     "ExportOptions",
     "ExportResult",
     "Listener",
+    "Phase",
     "Progress",
     "PromptOutcome",
     "PromptRequest",
@@ -116,6 +122,7 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
     from dlm_engine.case import open_case
     from dlm_engine.export import export as make
     from dlm_engine.export import export_request
+    from dlm_engine.export.recording import recorded
     from dlm_engine.store import make_folders
     from dlm_engine.training import polite
 
@@ -146,4 +153,10 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
             store_root=case.store.root,
             cache_root=cache_root(job.home) / "gguf",
         )
-        return make(request, options, report)
+        return recorded(
+            case.store.root,
+            version.number,
+            options,
+            report,
+            lambda: make(request, options, report),
+        )

@@ -62,7 +62,9 @@ def test_commands_shown_exist_with_their_options(page: Path) -> None:
                 options = {w for w in words[1:] if w.startswith("--")}
                 names = [w for w in words[1:] if not w.startswith("-")]
                 if names and names[0] in COMMANDS:
-                    known = {o for p in commands[names[0]].params for o in p.opts}
+                    command = commands[names[0]]
+                    command = getattr(command, "commands", {}).get(names[1], command)
+                    known = {o for p in command.params for o in p.opts}
                     unknown = options - known - {"--help", "--home", "--verbose", "--quiet"}
                     wrong += [f"{names[0]} {o}" for o in sorted(unknown)]
                 elif names:

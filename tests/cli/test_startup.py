@@ -56,6 +56,7 @@ def test_help_loads_no_command() -> None:
         ("check", "examples/tidewater.dlm"),
         ("show", "examples/tidewater.dlm"),
         ("versions", "examples/tidewater.dlm"),
+        ("metrics", "show", "examples/tidewater.dlm"),
         ("migrate", "--dry-run", "examples/tidewater.dlm"),
         ("gc", "--dry-run", "examples/tidewater.dlm"),
         ("init", "--help"),

@@ -61,6 +61,9 @@ class LazyCommands(MutableMapping[str, Any]):
             if name not in COMMANDS:
                 raise KeyError(name)
             module = import_module(f"dlm_engine.cli.commands.{name}")
+            if hasattr(module, "app"):  # a command that has commands of its own
+                self._loaded[name] = get_command(module.app)
+                return self._loaded[name]
             one = typer.Typer(add_completion=False, rich_markup_mode=None)
             epilog = getattr(module, "EPILOG", None)
             one.command(name=name, cls=PlainCommand, epilog=epilog)(module.command)

@@ -16,6 +16,7 @@ COMMANDS: Final[dict[str, str]] = {
     "prompt": "Ask the trained model a question.",
     "export": "Write the trained model as GGUF, for llama.cpp and Ollama.",
     "show": "Show what a document contains and what was trained from it.",
+    "metrics": "Show what runs and exports measured, also while they go on.",
     "versions": "List the trained versions of a document.",
     "rollback": "Make an earlier version the current one.",
     "gc": "Delete old versions and leftovers to free disk space.",

@@ -47,6 +47,23 @@ from dlm_engine.store.manifest import (
     TrainingRunSummary,
     now,
 )
+from dlm_engine.store.metrics_reading import (
+    Metrics,
+    RunFigures,
+    is_live,
+    read_metrics,
+    read_run,
+)
+from dlm_engine.store.metrics_schema import (
+    ChoiceRow,
+    EvaluationRow,
+    ExportRow,
+    PhaseRow,
+    RunRow,
+    RunStatus,
+    StepRow,
+)
+from dlm_engine.store.metrics_writing import MetricsWriter
 from dlm_engine.store.opening import Store
 from dlm_engine.store.upkeep import (
     Garbage,
@@ -61,10 +78,13 @@ from dlm_engine.store.versions import Complete, FileSeal, RunRecord, Version, Ve
 
 __all__ = [
     "Banner",
+    "ChoiceRow",
     "Complete",
     "Delta",
     "Drift",
     "DriftSeverity",
+    "EvaluationRow",
+    "ExportRow",
     "ExportSummary",
     "FileSeal",
     "Garbage",
@@ -77,16 +97,23 @@ __all__ = [
     "LockMode",
     "LockOwner",
     "Manifest",
+    "Metrics",
+    "MetricsWriter",
+    "PhaseRow",
     "ProbeAnswer",
     "Recovery",
     "Rollback",
     "RollbackReport",
     "RunComplete",
+    "RunFigures",
     "RunLog",
     "RunRecord",
+    "RunRow",
+    "RunStatus",
     "SourceSummary",
     "Staging",
     "Step",
+    "StepRow",
     "Store",
     "TrainingRunSummary",
     "TrainingSummary",
@@ -99,6 +126,7 @@ __all__ = [
     "ensure_space",
     "fsync_dir",
     "home_dir",
+    "is_live",
     "lock_owner",
     "make_folders",
     "now",
@@ -106,6 +134,8 @@ __all__ = [
     "read_ledger",
     "read_lock",
     "read_log",
+    "read_metrics",
+    "read_run",
     "require_no_errors",
     "rollback",
     "sha256_file",

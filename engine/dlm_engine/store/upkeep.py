@@ -9,7 +9,8 @@ functions and not a flag.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,7 @@ from dlm_engine.store.commit import abandoned, all_adapters, point_at, settle
 from dlm_engine.store.layout import adapter_root
 from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
 from dlm_engine.store.manifest import now
+from dlm_engine.store.metrics_thinning import Thinning, plan_thinning, thin
 from dlm_engine.store.opening import Store
 from dlm_engine.store.versions import Version, highest_number
 
@@ -99,6 +101,7 @@ class GarbageKind(StrEnum):
     REJECTED = "rejected run"
     INCOMPLETE = "incomplete version"
     TEMPORARY = "left by a dead process"
+    STEPS = "steps of old runs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ def plan_garbage(store: Store, keep: int) -> Garbage:
 
     Of each adapter, the newest `keep` complete versions stay, and always the
     current and the newest complete one; rejected runs and leftovers go, and
-    incomplete folders older than the newest complete version.
+    incomplete folders older than the newest complete version. Of runs that are not among
+    the newest, most steps go from the metrics; their bytes are estimated.
 
     Raises:
         UsageError: `keep` is negative. StoreError: the store is damaged.
@@ -136,7 +140,7 @@ def plan_garbage(store: Store, keep: int) -> Garbage:
     items: list[GarbageItem] = []
     for adapter in all_adapters(store.root):
         items += _adapter_garbage(store.versions(adapter), keep)
-    return Garbage((*items, *_leftovers(store)))
+    return Garbage((*items, *_leftovers(store), *_steps(store, plan_thinning)))
 
 
 def collect_garbage(store: Store, keep: int) -> Garbage:
@@ -154,13 +158,16 @@ def collect_garbage(store: Store, keep: int) -> Garbage:
         leftovers = _leftovers(store)
         _remove_all(leftovers)
         settle(store.root, store.dlm_id)
-        items = plan_garbage(store, keep).items
+        planned = plan_garbage(store, keep).items
+        items = [item for item in planned if item.kind is not GarbageKind.STEPS]
         rejected = [item for item in items if item.kind is GarbageKind.REJECTED]
         _remove_all([item for item in items if item.kind is not GarbageKind.REJECTED])
         if rejected:
             _remember_numbers(store)
             _remove_all(rejected)
-    return Garbage((*items, *leftovers))
+        # Last: to make a database smaller takes space first.
+        steps = _steps(store, thin)
+    return Garbage((*items, *leftovers, *steps))
 
 
 def _adapter_garbage(versions: list[Version], keep: int) -> list[GarbageItem]:
@@ -181,6 +188,15 @@ def _adapter_garbage(versions: list[Version], keep: int) -> list[GarbageItem]:
 
 def _leftovers(store: Store) -> list[GarbageItem]:
     return [_item(path, GarbageKind.TEMPORARY) for path in abandoned(store.root)]
+
+
+def _steps(store: Store, ask: Callable[[Path], Thinning]) -> list[GarbageItem]:
+    # Figures that cannot be read must not keep anyone from making space.
+    with suppress(StoreError):
+        thinning = ask(store.root)
+        if thinning.steps:
+            return [GarbageItem(thinning.path, GarbageKind.STEPS, thinning.bytes)]
+    return []
 
 
 def _item(path: Path, kind: GarbageKind) -> GarbageItem:

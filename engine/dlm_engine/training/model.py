@@ -11,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from dlm_engine.store import LockMode
+from dlm_engine.training.sinks import NOWHERE, Dashboards
 
 
 class Start(StrEnum):
@@ -39,6 +40,7 @@ class TrainRequest:
     time_limit: float | None = None
     lock_mode: LockMode = LockMode.DEFAULT
     accept_licence: bool = False
+    dashboards: Dashboards = NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +72,28 @@ class Progress:
     rate: float
     elapsed: float
     tokens_per_second: float
+    gradient_norm: float = 0.0
 
 
-Event = Status | Choice | Progress
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """What the run does from here on: `sft` takes steps, `save` writes the version."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was measured of the adapter as it is after `step`; None for what was not."""
+
+    step: int
+    validation_loss: float | None
+    learned: int | None = None
+    rows: int | None = None
+    divergence: float | None = None
+
+
+Event = Status | Choice | Progress | Phase | Evaluation
 Listener = Callable[[Event], None]
 
 

@@ -38,12 +38,15 @@ from dlm_engine.training.model import (
     Choice,
     Ending,
     Listener,
+    Phase,
     Progress,
     Start,
     Status,
     TrainOutcome,
     TrainRequest,
 )
+from dlm_engine.training.recording import recording
+from dlm_engine.training.sinks import sinks_of
 from dlm_engine.training.support import require_supported
 
 if TYPE_CHECKING:
@@ -76,6 +79,7 @@ def train(
     case.require_sound()
     for remark in require_supported(case.document, case.frontmatter):
         tell(Status(remark))
+    sinks_of(request.dashboards)
     polite.prepare()
     from dlm_engine.data import rows_of
 
@@ -145,7 +149,6 @@ class _Session:
         last = request.max_steps
         if current and facts and state and last is not None and last <= state.step == facts.step:
             return self._unchanged(current, facts)
-        added = self._addition(current, facts)
         # The class is earned once the base is loaded; what else drifted is said before that.
         compared = request.lock_mode in (LockMode.DEFAULT, LockMode.STRICT)
         locked = read_lock(store) if compared else None
@@ -153,8 +156,12 @@ class _Session:
         check = check_lock(store, self.records.lock_file(klass), request.lock_mode)
         for drift in check.warnings:
             self.tell(Status(f"dlm.lock: {drift.message}"))
-        self._explain(added)
-        return self._train(state, current, added, fingerprint)
+        facts_of_run = (request.start, self.case.spec.key, self.settings.seed)
+        with recording(store.root, *facts_of_run, request.dashboards, self.tell) as recorder:
+            self.tell = recorder.tell
+            added = self._addition(current, facts)
+            self._explain(added)
+            return recorder.ended(self._train(state, current, added, fingerprint))
 
     def _addition(self, current: Version | None, facts: StateFacts | None) -> Addition | None:
         """What to add to the current version; None for a whole run, which says why."""
@@ -210,6 +217,7 @@ class _Session:
         run_id = self.records.manifest().next_run_id()
         began = saved = time.monotonic()
         report = None
+        self.tell(Phase("sft"))
         with RunLog.create(store, run_id, datetime.now(UTC)) as log:
             log.write(self.records.banner(run_id, klass))
             log.write(self.records.delta())
@@ -237,6 +245,7 @@ class _Session:
                         report.rate,
                         elapsed,
                         speed,
+                        report.gradient_norm,
                     )
                 )
                 stop = self.cancelled()
@@ -257,6 +266,7 @@ class _Session:
                 if request.time_limit is not None and elapsed >= request.time_limit:
                     self.tell(Status(f"time limit of {request.time_limit:g} s reached"))
                     break
+            self.tell(Phase("save"))
             run.look()
             val_loss = mean_loss(run.trainee, built.held)
             with store.stage() as staging:

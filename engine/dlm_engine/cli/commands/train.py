@@ -17,6 +17,7 @@ from dlm_engine.cli.watching import follow
 from dlm_engine.document import read_document
 from dlm_engine.errors import DlmError, UsageError
 from dlm_engine.jobs import (
+    Dashboards,
     Ending,
     Event,
     Progress,
@@ -71,6 +72,14 @@ def command(
     watch: Annotated[
         bool, typer.Option("--watch", help="Train again whenever the file is saved; Ctrl-C ends.")
     ] = False,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Figures for TensorBoard too [$DLM_TENSORBOARD]."),
+    ] = None,
+    wandb: Annotated[
+        str | None,
+        typer.Option(metavar="PROJECT", help="Figures to Weights & Biases too [$DLM_WANDB]."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = (
         False
     ),
@@ -88,6 +97,7 @@ def command(
         time_limit=time_limit,
         lock_mode=_lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock),
         accept_licence=i_accept_license,
+        dashboards=Dashboards(tensorboard, wandb),
     )
     if watch:
         _watch(at, request, json=json)

@@ -1,0 +1,377 @@
+"""`dlm metrics`: what every run and export measured, as a table, a curve, JSON or CSV.
+
+Reads only, and by itself: a run that is going on is neither asked nor slowed.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json as json_text
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from dlm_engine.cli.app import PlainCommand, globals_of
+from dlm_engine.cli.charts import curve, drawable
+from dlm_engine.cli.console import is_terminal
+from dlm_engine.cli.documents import require_frontmatter
+from dlm_engine.cli.tables import columns, moment, seconds, size
+from dlm_engine.errors import StoreError, UsageError
+from dlm_engine.store import (
+    EvaluationRow,
+    ExportRow,
+    RunFigures,
+    RunRow,
+    RunStatus,
+    StepRow,
+    Store,
+    home_dir,
+    read_metrics,
+    read_run,
+)
+from dlm_engine.store.metrics_schema import columns as names_of
+from dlm_engine.store.metrics_schema import plain
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    help="Show what runs and exports measured, also while they go on.",
+)
+
+#: Lines of the table of steps; `--csv` and `--json` have them all.
+_TABLE_STEPS: Final = 15
+
+Document = Annotated[Path, typer.Argument(metavar="PATH", help="The document.")]
+
+
+@app.command("show", cls=PlainCommand, epilog="Times are UTC. Losses are nats per token.")
+def show(
+    context: typer.Context,
+    path: Document,
+    run: Annotated[
+        int | None, typer.Option("--run", metavar="NUMBER", help="Everything of one run.", min=1)
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="NUMBER", help="How many runs and exports.", min=1)
+    ] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
+    as_csv: Annotated[
+        bool, typer.Option("--csv", help="Write the runs, or the steps of --run, as CSV.")
+    ] = False,
+) -> None:
+    """Show the runs and exports, or one run with its steps and its curve."""
+    console = globals_of(context).console
+    _require_one(json=json, as_csv=as_csv)
+    root = _root(context, path)
+    if run is not None:
+        figures = read_run(root, run)
+        if figures is None:
+            raise StoreError(f"run {run}", "is not recorded", f"see `dlm metrics show {path}`")
+        if json:
+            console.result_json(_facts(figures))
+        elif as_csv:
+            console.result(_csv(StepRow, figures.steps))
+        else:
+            console.result(_one(figures))
+        return
+    found = read_metrics(root, limit)
+    if json:
+        runs, exports = ([plain(row) for row in rows] for rows in (found.runs, found.exports))
+        console.result_json({"runs": runs, "exports": exports})
+    elif as_csv:
+        console.result(_csv(RunRow, found.runs))
+    elif not found.runs and not found.exports:
+        console.status(f"{path}: nothing was trained here yet: dlm train {path}")
+    else:
+        newest = read_run(root)
+        parts = [_runs(found.runs), _exports(found.exports), newest and _curve(newest)]
+        console.result("\n\n".join(part for part in parts if part))
+
+
+@app.command("watch", cls=PlainCommand, epilog="Ctrl-C ends watching, not the run.")
+def watch(
+    context: typer.Context,
+    path: Document,
+    until_end: Annotated[
+        bool, typer.Option("--until-end", help="End with the run that goes on, or the next one.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Between two looks.", min=0.2, max=3600)
+    ] = 1.0,
+    json: Annotated[bool, typer.Option("--json", help="Write one JSON object per line.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Write steps as CSV.")] = False,
+) -> None:
+    """Follow the run that goes on, and those that come after it."""
+    console = globals_of(context).console
+    _require_one(json=json, as_csv=as_csv)
+    write = _json_lines if json else _csv_lines if as_csv else _plain_lines
+    if as_csv:
+        console.result_part(_csv(StepRow, ()) + "\n")
+    try:
+        for lines in follow(
+            _root(context, path), write, lambda: time.sleep(interval), until_end=until_end
+        ):
+            console.result_part(lines)
+    except KeyboardInterrupt:
+        console.status("no longer watching")
+
+
+Writer = Callable[[RunFigures, RunFigures | None], Iterable[str]]
+
+
+def follow(
+    root: Path, write: Writer, wait: Callable[[], None], *, until_end: bool
+) -> Iterable[str]:
+    """What `write` makes of each look that showed something new; `wait` is called between looks.
+
+    A run that had ended before the first look is not told of.
+    """
+    newest = read_run(root)
+    before = newest if newest and newest.run.status is not RunStatus.RUNNING else None
+    while True:
+        for number in _since(root, before):
+            # A run's last steps come with its end; of one seen before, only what is new.
+            known = before if before and before.run.run_id == number else None
+            figures = read_run(root, number, known.steps[-1].step if known and known.steps else -1)
+            if figures is None:
+                continue
+            yield "".join(f"{line}\n" for line in write(figures, known))
+            ended = figures.run.status is not RunStatus.RUNNING
+            if known and not figures.steps:
+                figures = replace(figures, steps=known.steps[-1:])
+            before = figures
+            if ended and until_end:
+                return
+        wait()
+
+
+def _since(root: Path, before: RunFigures | None) -> list[int]:
+    """The runs that may have something new since `before`."""
+    newest = read_run(root, after=sys.maxsize)
+    if newest is None:
+        return []
+    first = 1 if before is None else before.run.run_id
+    if before is None:
+        first = newest.run.run_id
+    elif before.run.status is not RunStatus.RUNNING:
+        first += 1
+    return list(range(first, newest.run.run_id + 1))
+
+
+# --- one look, as lines ------------------------------------------------------------------
+
+
+def _plain_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
+    run = figures.run
+    if known is None:
+        yield f"run {run.run_id} ({run.start}), since {run.started_at}"
+    for row in figures.steps:
+        loss = "-" if row.loss is None else f"{row.loss:.3f}"
+        yield (
+            f"step {row.step}  loss {loss}  {row.learned} of {row.rows} known  "
+            f"{seconds(row.elapsed)}"
+        )
+    if run.status is not RunStatus.RUNNING:
+        yield f"run {run.run_id}: {_ending(run)}"
+
+
+def _json_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
+    run = figures.run
+    if known is None or run.status is not known.run.status:
+        yield _line("run", plain(run))
+    yield from (_line("step", plain(row)) for row in figures.steps)
+    seen = len(known.evaluations) if known else 0
+    yield from (_line("evaluation", plain(row)) for row in figures.evaluations[seen:])
+
+
+def _line(kind: str, facts: dict[str, Any]) -> str:
+    return json_text.dumps({"type": kind, **facts}, ensure_ascii=False)
+
+
+def _csv_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
+    return _csv(StepRow, figures.steps).splitlines()[1:]
+
+
+# --- tables ------------------------------------------------------------------------------
+
+
+def _runs(runs: Sequence[RunRow]) -> str:
+    if not runs:
+        return ""
+    # Seldom measured, and the line has to fit.
+    held = any(run.val_loss is not None for run in runs)
+    names = ["run", "started", "start", "steps", "known", "loss", "held out", "time", "ended"]
+    rows = [names, *map(_run_cells, runs)]
+    return columns([row if held else row[:6] + row[7:] for row in rows])
+
+
+def _run_cells(run: RunRow) -> list[str]:
+    return [
+        str(run.run_id),
+        moment(run.started_at).removesuffix(" UTC"),
+        run.start,
+        _number(run.steps),
+        "-" if run.rows is None else f"{run.learned} of {run.rows}",
+        _loss(run.loss),
+        _loss(run.val_loss),
+        "-" if run.seconds is None else seconds(run.seconds),
+        _ending(run, short=True),
+    ]
+
+
+def _exports(exports: Sequence[ExportRow]) -> str:
+    if not exports:
+        return ""
+    header = ["export", "when", "version", "target", "quant", "size", "time", "ended"]
+    return columns(
+        [
+            header,
+            *(
+                [
+                    str(row.export_id),
+                    moment(row.exported_at).removesuffix(" UTC"),
+                    _number(row.adapter_version),
+                    row.target,
+                    row.quant or "-",
+                    "-" if row.size_bytes is None else size(row.size_bytes),
+                    "-" if row.seconds is None else seconds(row.seconds),
+                    f"failed: {row.error}" if row.error else f"{row.checks_passed} checks",
+                ]
+                for row in exports
+            ),
+        ]
+    )
+
+
+def _one(figures: RunFigures) -> str:
+    run = figures.run
+    head = [f"run {run.run_id}: {_ending(run)}"]
+    facts = [
+        ("began", f"{moment(run.started_at)}, start {run.start}"),
+        ("base", f"{run.base_model}, seed {run.seed}"),
+        ("phases", ", ".join(f"{p.phase} {_time(p.seconds)}" for p in figures.phases)),
+        *(("measured", _measured(row)) for row in figures.evaluations),
+        *(("chose", f"{c.name} = {c.value}: {c.reason}") for c in figures.choices),
+    ]
+    head += [
+        textwrap.fill(f"  {name:<9} {value}", width=79, subsequent_indent=" " * 12)
+        for name, value in facts
+        if value
+    ]
+    parts = ["\n".join(head), _curve(figures), _steps(figures)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _measured(row: EvaluationRow) -> str:
+    known = "" if row.learned is None else f", {row.learned} of {row.rows} known"
+    held = "" if row.val_loss is None else f", loss on held-out prose {row.val_loss:.3f}"
+    drift = "" if row.divergence is None else f", drift {row.divergence:.4f}"
+    return f"after step {row.step}{known}{held}{drift}"
+
+
+def _steps(figures: RunFigures) -> str:
+    rows = figures.steps
+    if not rows:
+        return ""
+    stride = -(-len(rows) // _TABLE_STEPS)
+    shown = [row for at, row in enumerate(rows) if at % stride == 0 or at == len(rows) - 1]
+    header = ["step", "phase", "loss", "rate", "gradient", "drift", "known", "tokens/s", "time"]
+    table = columns(
+        [
+            header,
+            *(
+                [
+                    str(row.step),
+                    row.phase,
+                    _loss(row.loss),
+                    _short(row.lr),
+                    _short(row.grad_norm),
+                    _short(row.divergence),
+                    f"{row.learned} of {row.rows}",
+                    _short(row.tokens_per_sec),
+                    seconds(row.elapsed),
+                ]
+                for row in shown
+            ),
+        ]
+    )
+    left = len(rows) - len(shown)
+    number = figures.run.run_id
+    return table + (f"\n{left} more: --run {number} --csv" if left else "")
+
+
+def _curve(figures: RunFigures) -> str:
+    points = [(row.step, row.loss) for row in figures.steps if row.loss is not None]
+    width = shutil.get_terminal_size().columns - 1 if is_terminal(sys.stdout) else 79
+    return curve(
+        f"loss of run {figures.run.run_id}",
+        points,
+        width=min(width, 100),
+        ascii_only=not drawable(sys.stdout.encoding),
+    )
+
+
+def _ending(run: RunRow, *, short: bool = False) -> str:
+    if run.status is RunStatus.TRAINED:
+        return f"version {run.adapter_version}"
+    if run.status is RunStatus.FAILED:
+        return f"failed: {run.error}" + ("" if short else f": {run.message}")
+    return str(run.status)
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else str(value)
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _time(value: float | None) -> str:
+    return "unfinished" if value is None else seconds(value)
+
+
+# --- data --------------------------------------------------------------------------------
+
+
+def _facts(figures: RunFigures) -> dict[str, Any]:
+    return {
+        "run": plain(figures.run),
+        "phases": [plain(row) for row in figures.phases],
+        "choices": [plain(row) for row in figures.choices],
+        "steps": [plain(row) for row in figures.steps],
+        "evaluations": [plain(row) for row in figures.evaluations],
+    }
+
+
+def _csv(kind: type, rows: Sequence[RunRow | StepRow]) -> str:
+    written = io.StringIO()
+    table = csv.DictWriter(written, names_of(kind), lineterminator="\n")
+    table.writeheader()
+    table.writerows(plain(row) for row in rows)
+    return written.getvalue().rstrip("\n")
+
+
+def _require_one(*, json: bool, as_csv: bool) -> None:
+    if json and as_csv:
+        raise UsageError("dlm metrics", "--json and --csv exclude each other", "choose one")
+
+
+def _root(context: typer.Context, path: Path) -> Path:
+    _, settings = require_frontmatter(path)
+    store = Store(home_dir(globals_of(context).home), settings.dlm_id)
+    store.exists()
+    return store.root

@@ -1,0 +1,183 @@
+"""What `metrics.sqlite` holds of a store's runs and exports: its tables and their rows.
+
+The invariant: a figure stands in one column of one table, and a row's type here names the
+columns in order, so that writing, reading, JSON and CSV cannot disagree. The file says which
+form it is in (`user_version`), and another form than `SCHEMA` is neither read nor written.
+The lines of `logs/*.jsonl` hold the same steps for tools that follow a file; nothing in dlm
+reads them back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any, Final
+
+METRICS_NAME: Final = "metrics.sqlite"
+#: Held by the process whose run is going on, and by nobody else, whatever else it writes.
+LIVE_NAME: Final = "metrics.lock"
+#: Raise when a table changes.
+SCHEMA: Final = 1
+
+
+class RunStatus(StrEnum):
+    """How a run stands. interrupted: its process ended without saying how."""
+
+    RUNNING = "running"
+    TRAINED = "trained"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A run from the moment it began to load its base. Losses in nats per supervised token.
+
+    `run_id` counts every run; `adapter_version` is the version it ended in. Until it ends,
+    `steps` to `loss` are those of its last step. `error` is the kind of the error that
+    ended it, `message` what was said. `thinned`: only some of its steps are kept.
+    """
+
+    run_id: int
+    started_at: str
+    ended_at: str | None
+    status: RunStatus
+    start: str
+    base_model: str
+    seed: int
+    adapter_version: int | None = None
+    steps: int | None = None
+    learned: int | None = None
+    rows: int | None = None
+    loss: float | None = None
+    val_loss: float | None = None
+    divergence: float | None = None
+    seconds: float | None = None
+    determinism_class: str | None = None
+    error: str | None = None
+    message: str | None = None
+    thinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """A part of a run; `seconds` is None for the one it was in when it was killed."""
+
+    run_id: int
+    position: int
+    phase: str
+    began_at: str
+    seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceRow:
+    """What was decided for a run, and why."""
+
+    run_id: int
+    name: str
+    value: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepRow:
+    """An optimiser step; `elapsed` in seconds since the run's first."""
+
+    run_id: int
+    phase: str
+    step: int
+    loss: float | None
+    lr: float | None
+    grad_norm: float | None
+    divergence: float | None
+    learned: int
+    rows: int
+    tokens_per_sec: float | None
+    elapsed: float
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationRow:
+    """What was measured of the adapter as it was after `step`."""
+
+    run_id: int
+    phase: str
+    step: int
+    val_loss: float | None
+    learned: int | None
+    rows: int | None
+    divergence: float | None
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportRow:
+    """An export that was begun: "done", or "failed" with the error that ended it."""
+
+    export_id: int
+    exported_at: str
+    status: str
+    target: str
+    quant: str | None
+    merged: bool
+    adapter_version: int | None
+    size_bytes: int | None = None
+    seconds: float | None = None
+    checks_passed: int | None = None
+    error: str | None = None
+    message: str | None = None
+
+
+Row = RunRow | PhaseRow | ChoiceRow | StepRow | EvaluationRow | ExportRow
+
+TABLES: Final[dict[type, str]] = {
+    RunRow: "runs",
+    PhaseRow: "phases",
+    ChoiceRow: "choices",
+    StepRow: "steps",
+    EvaluationRow: "evals",
+    ExportRow: "exports",
+}
+
+#: What identifies a row, besides the two tables that number theirs.
+_KEYS: Final[dict[type, str]] = {
+    PhaseRow: "run_id, position",
+    ChoiceRow: "run_id, name, value",
+    StepRow: "run_id, phase, step",
+    EvaluationRow: "run_id, phase, step",
+}
+_COLUMN: Final = {"int": "INTEGER", "float": "REAL", "bool": "INTEGER"}
+
+
+def columns(row: type) -> tuple[str, ...]:
+    """The columns of a row's table, in the order of its fields."""
+    return tuple(field.name for field in fields(row))
+
+
+def creation() -> list[str]:
+    """The statements that make the tables."""
+    made = []
+    for row, table in TABLES.items():
+        parts: list[str] = []
+        for field in fields(row):
+            name, _, optional = str(field.type).partition(" | ")
+            kind = f"{field.name} {_COLUMN.get(name, 'TEXT')}{'' if optional else ' NOT NULL'}"
+            # Numbers are never given twice, also not those of rows that were deleted.
+            numbered = row not in _KEYS and not parts
+            parts.append(f"{field.name} INTEGER PRIMARY KEY AUTOINCREMENT" if numbered else kind)
+        if row in _KEYS:
+            made.append(
+                f"CREATE TABLE {table} ({', '.join(parts)}, PRIMARY KEY ({_KEYS[row]})) "
+                "WITHOUT ROWID"
+            )
+        else:
+            made.append(f"CREATE TABLE {table} ({', '.join(parts)})")
+    return [*made, f"PRAGMA user_version = {SCHEMA}"]
+
+
+def plain(row: Row) -> dict[str, Any]:
+    """A row as JSON and CSV have it."""
+    return {name: getattr(row, name) for name in columns(type(row))}

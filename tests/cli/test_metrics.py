@@ -1,0 +1,299 @@
+"""`dlm metrics`: tables, curves, JSON and CSV of what was recorded, and following a run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from dlm_engine.cli.charts import curve, drawable
+from dlm_engine.cli.commands.metrics import _json_lines, _plain_lines, follow
+from dlm_engine.cli.entry import main
+from dlm_engine.store import (
+    ChoiceRow,
+    EvaluationRow,
+    ExportRow,
+    MetricsWriter,
+    PhaseRow,
+    RunRow,
+    RunStatus,
+    StepRow,
+    Store,
+)
+
+DLM_ID = "01KADB8Q6NX3V7T0M5E9RCWZ4H"
+DOCUMENT = f"---\ndlm_id: {DLM_ID}\ndlm_version: 15\nbase_model: smollm2-135m\n---\n\nText.\n"
+MOMENT = "2026-01-02T03:04:05Z"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "notes.dlm"
+    path.write_text(DOCUMENT)
+    return path
+
+
+@pytest.fixture
+def root(own_home: Path) -> Path:
+    """The store's folder, made."""
+    store = Store(own_home, DLM_ID)
+    with store.lock("test"):
+        return store.root
+
+
+def step(run: int, number: int) -> StepRow:
+    return StepRow(
+        run,
+        "sft",
+        number,
+        3.0 / number,
+        1e-3,
+        0.7,
+        0.01,
+        number // 5,
+        4,
+        400.0,
+        number / 10,
+        MOMENT,
+    )
+
+
+def begun(root: Path) -> tuple[MetricsWriter, int]:
+    writer = MetricsWriter(root, pytest.fail, clock=lambda: 0.0)
+    return writer, writer.begin_run("further", "smollm2-135m", 42)
+
+
+def finish(writer: MetricsWriter, number: int, **facts: object) -> None:
+    row = RunRow(
+        number, MOMENT, MOMENT, RunStatus.TRAINED, "further", "smollm2-135m", 42, adapter_version=7
+    )
+    writer.end_run(replace(row, **facts))  # type: ignore[arg-type]
+    writer.close()
+
+
+@pytest.fixture
+def filled(root: Path) -> Path:
+    """A trained run of 20 steps, a failed one, and an export."""
+    writer, number = begun(root)
+    writer.add(PhaseRow(number, 0, "prepare", MOMENT, 4.0))
+    writer.add(ChoiceRow(number, "lora_r", "16", "12 rows to tell apart " * 5))
+    for each in range(1, 21):
+        writer.add(step(number, each))
+    writer.add(EvaluationRow(number, "sft", 20, None, 4, 4, 0.0123, MOMENT))
+    finish(writer, number, steps=20, learned=4, rows=4, loss=0.15, seconds=38.0)
+    writer, number = begun(root)
+    failed = {"status": RunStatus.FAILED, "error": "StoreError", "message": "the disk is full"}
+    finish(writer, number, adapter_version=None, **failed)
+    writer = MetricsWriter(root, pytest.fail)
+    writer.add_export(
+        ExportRow(0, MOMENT, "done", "gguf", "Q4_K_M", False, 7, 105_000_000, 21.0, 9)
+    )
+    writer.close()
+    return root
+
+
+def test_nothing_yet_is_said_and_makes_nothing(
+    path: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path)]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert f"dlm train {path}" in said.err
+    assert main(["metrics", "show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"runs": [], "exports": []}
+    assert not own_home.exists()
+
+
+def test_runs_and_exports_in_tables_of_a_terminals_width(
+    path: Path, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^1 .*further +20 +4 of 4 +0\.150 +38 s +version 7$", said, re.MULTILINE)
+    assert re.search(r"^2 .*failed: StoreError$", said, re.MULTILINE)
+    assert re.search(r"^1 .* gguf +Q4_K_M .* 9 checks$", said, re.MULTILINE)
+    assert all(len(line) <= 79 for line in said.splitlines())
+    assert "\x1b" not in said
+
+
+def test_one_run_with_everything(
+    path: Path, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path), "--run", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "run 1: version 7" in said
+    assert "prepare 4.0 s" in said
+    assert "after step 20, 4 of 4 known, drift 0.0123" in said
+    assert "lora_r = 16: 12 rows" in said
+    assert "loss of run 1" in said
+    assert re.search(r"^20 +sft +0\.150 ", said, re.MULTILINE)
+    assert all(len(line) <= 79 for line in said.splitlines())
+    assert main(["metrics", "show", str(path), "--run", "2"]) == 0
+    assert "failed: StoreError: the disk is full" in capsys.readouterr().out
+
+
+def test_a_run_that_is_not_there_is_named(
+    path: Path, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path), "--run", "9"]) == 1
+    assert "error: run 9: is not recorded: see `dlm metrics show" in capsys.readouterr().err
+
+
+def test_json_and_csv_have_every_step(
+    path: Path, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path), "--run", "1", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in facts["steps"]] == list(range(1, 21))
+    assert facts["run"]["status"] == "trained"
+    assert facts["evaluations"][0]["learned"] == 4
+    assert main(["metrics", "show", str(path), "--run", "1", "--csv"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [float(row["loss"]) for row in rows] == [row["loss"] for row in facts["steps"]]
+    assert main(["metrics", "show", str(path), "--csv", "--limit", "1"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [(row["run_id"], row["message"]) for row in rows] == [("2", "the disk is full")]
+
+
+@pytest.mark.parametrize("command", ["show", "watch"])
+def test_one_form_at_a_time(command: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["metrics", command, str(path), "--json", "--csv"]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
+# --- following ---------------------------------------------------------------------------
+
+
+Act = Callable[[], None]
+
+
+def followed(root: Path, acts: Iterator[Act], *, until_end: bool = True) -> list[str]:
+    """The lines of a watch between whose looks `acts` happen; it ends with them."""
+
+    class Over(Exception):
+        pass
+
+    def wait() -> None:
+        act = next(acts, None)
+        if act is None:
+            raise Over
+        act()
+
+    said: list[str] = []
+    try:
+        for lines in follow(root, _plain_lines, wait, until_end=until_end):
+            said += lines.splitlines()
+    except Over:
+        said.append("(still watching)")
+    return said
+
+
+def some_steps(writer: MetricsWriter, number: int, first: int) -> None:
+    for each in range(first, first + 16):
+        writer.add(step(number, each))
+
+
+def test_a_watch_begun_before_the_first_run_sees_it_from_start_to_end(root: Path) -> None:
+    def run() -> Iterator[Act]:
+        yield lambda: None
+        writer, number = begun(root)
+        some_steps(writer, number, 1)
+        yield lambda: None
+        some_steps(writer, number, 17)
+        yield lambda: finish(writer, number)
+        pytest.fail("the run has ended")
+
+    said = followed(root, run())
+    assert said[0].startswith("run 1 (further), since ")
+    assert [line.split()[1] for line in said[1:-1]] == [str(n) for n in range(1, 33)]
+    assert said[-1] == "run 1: version 7"
+
+
+def test_a_watch_tells_of_what_comes_and_not_of_what_was(filled: Path) -> None:
+    def later() -> Iterator[Act]:
+        writer, number = begun(filled)
+        some_steps(writer, number, 1)
+        finish(writer, number)
+        writer, number = begun(filled)
+        finish(writer, number, status=RunStatus.CANCELLED)
+        yield lambda: None
+        yield lambda: None
+
+    said = followed(filled, later(), until_end=False)
+    assert [line for line in said if not line.startswith("step ")] == [
+        *[said[0]],
+        "run 3: version 7",
+        *[said[18]],
+        "run 4: cancelled",
+        "(still watching)",
+    ]
+    assert said[18].startswith("run 4 (further), since ")
+
+
+def test_json_lines_tell_of_begin_steps_and_end_once(root: Path) -> None:
+    writer, number = begun(root)
+    some_steps(writer, number, 1)
+    acts = iter([lambda: finish(writer, number)])
+    lines = [
+        json.loads(line)
+        for text in follow(root, _json_lines, lambda: next(acts)(), until_end=True)
+        for line in text.splitlines()
+    ]
+    assert [line["type"] for line in lines] == ["run", *["step"] * 16, "run"]
+    assert [line["status"] for line in lines if line["type"] == "run"] == ["running", "trained"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGINT")
+def test_ctrl_c_ends_watching_quietly(path: Path, root: Path) -> None:
+    writer, number = begun(root)
+    some_steps(writer, number, 1)
+    command = [sys.executable, "-m", "dlm_engine", "metrics", "watch", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        assert watching.stdout is not None
+        assert watching.stdout.readline().startswith(b"run 1 (further)")
+        watching.send_signal(signal.SIGINT)
+        _, errors = watching.communicate(timeout=60)
+    writer.close()
+    assert watching.returncode == 0
+    assert errors == b"no longer watching\n"
+
+
+# --- the curve ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+@pytest.mark.parametrize("width", [20, 79, 100])
+def test_a_curve_fits_its_width_and_falls(width: int, ascii_only: bool) -> None:
+    points = [(n, 10.0 / n) for n in range(1, 60)]
+    lines = curve("loss", points, width=width, ascii_only=ascii_only).splitlines()
+    assert len(lines) == 13
+    assert max(map(len, lines)) <= width
+    marks = [re.sub(r"^[ \d.]*[|│]", "", line) for line in lines[1:11]]
+    assert all(marks[0].strip() and marks[-1].strip() for _ in marks)
+    left = [len(mark) - len(mark.lstrip(" ⠀")) for mark in marks if mark.strip()]
+    assert left == sorted(left)
+    assert lines[1].startswith("  10.000")
+    assert lines[-1].split() == ["step", "1", "59"]
+    assert ascii_only == "\n".join(lines).isascii()
+
+
+def test_a_curve_of_equal_or_too_few_values() -> None:
+    assert curve("loss", [(1, 2.0)]) == ""
+    flat = curve("loss", [(1, 2.0), (2, 2.0)]).splitlines()
+    assert sum(bool(re.sub(r"[ \d.│]", "", line)) for line in flat[1:11]) == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "can"), [("utf-8", True), ("ascii", False), ("latin-1", False), (None, False)]
+)
+def test_braille_only_where_it_can_be_written(encoding: str | None, can: bool) -> None:
+    assert drawable(encoding) is can

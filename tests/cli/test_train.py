@@ -21,6 +21,7 @@ from dlm_engine.cli.progress import EventPrinter
 from dlm_engine.errors import LockDrift
 from dlm_engine.jobs import (
     Choice,
+    Dashboards,
     Ending,
     Listener,
     Progress,
@@ -119,6 +120,9 @@ def test_without_flags_the_job_decides(job: Job, path: Path, own_home: Path) -> 
         (["--seed", "7"], {"seed": 7}),
         (["--max-steps", "5"], {"max_steps": 5}),
         (["--time-limit", "1.5"], {"time_limit": 1.5}),
+        (["--early-stop", "3"], {"early_stop": 3}),
+        (["--tensorboard", "tb"], {"dashboards": Dashboards(tensorboard=Path("tb"))}),
+        (["--wandb", "facts"], {"dashboards": Dashboards(wandb="facts")}),
         (["--strict-lock"], {"lock_mode": LockMode.STRICT}),
         (["--update-lock"], {"lock_mode": LockMode.UPDATE}),
         (["--ignore-lock"], {"lock_mode": LockMode.IGNORE}),
@@ -144,6 +148,10 @@ def test_every_flag_reaches_the_job(
         ["--time-limit", "0"],
         ["--time-limit", "nan"],
         ["--max-steps", "0"],
+        ["--early-stop", "0"],
+        ["--early-stop", "3", "--resume"],
+        ["--early-stop", "3", "--further"],
+        ["--early-stop", "3", "--watch"],
         ["--seed", "-1"],
         ["--seed", "x"],
     ],

@@ -54,22 +54,23 @@ class Given:
             }
         )
 
-    def fingerprint(self) -> str:
+    def fingerprint(self, early_stop: int | None = None) -> str:
         """Of everything that the adapter's bytes are a function of."""
         facts = asdict(self.settings)
         del facts["choices"]
-        return _digest(
-            {
-                "recipe": RECIPE,
-                "settings": facts,
-                "rows": [(row.key, row.ids, row.start) for row in self.split.train],
-                "anchors": anchors.ANCHORS,
-                "base": self.weights.sha256,
-                "precision": self.plan.precision,
-                "attention": self.plan.attention,
-                "checkpointing": self.plan.gradient_checkpointing,
-            }
-        )
+        whole: dict[str, object] = {
+            "recipe": RECIPE,
+            "settings": facts,
+            "rows": [(row.key, row.ids, row.start) for row in self.split.train],
+            "anchors": anchors.ANCHORS,
+            "base": self.weights.sha256,
+            "precision": self.plan.precision,
+            "attention": self.plan.attention,
+            "checkpointing": self.plan.gradient_checkpointing,
+        }
+        if early_stop is not None:
+            whole["early_stop"] = early_stop
+        return _digest(whole)
 
 
 def given_by(case: Case, weights: Weights, chat: Chat, seed: int | None) -> Given:

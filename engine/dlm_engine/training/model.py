@@ -30,7 +30,10 @@ class Start(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
-    """`max_steps` and `time_limit` (seconds of training) end the run early; it can be resumed."""
+    """`max_steps` and `time_limit` (seconds of training) end the run early; it can be resumed.
+
+    `early_stop` ends it for good once held-out prose got no better for so many steps.
+    """
 
     path: Path
     home: Path
@@ -38,6 +41,7 @@ class TrainRequest:
     seed: int | None = None
     max_steps: int | None = None
     time_limit: float | None = None
+    early_stop: int | None = None
     lock_mode: LockMode = LockMode.DEFAULT
     accept_licence: bool = False
     dashboards: Dashboards = NOWHERE

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
-from dlm_engine.errors import TrainingError
+from dlm_engine.errors import TrainingError, UsageError
 from dlm_engine.store import (
     LockMode,
     RunLog,
@@ -37,6 +37,7 @@ from dlm_engine.training import polite
 from dlm_engine.training.model import (
     Choice,
     Ending,
+    Evaluation,
     Listener,
     Phase,
     Progress,
@@ -130,6 +131,8 @@ class _Session:
         self.settings = self.given.settings
         self.split = self.given.split
         self.questions = self.given.questions
+        if request.early_stop is not None and not self.split.validation:
+            raise UsageError("--early-stop", self.split.reason, "leave it out")
         self.records = Records(
             case, weights, self.given.hardware, self.plan, self.settings, threads, started
         )
@@ -138,7 +141,7 @@ class _Session:
         from dlm_engine.training import checkpoint
 
         store, request = self.case.store, self.request
-        fingerprint = self.given.fingerprint()
+        fingerprint = self.given.fingerprint(request.early_stop)
         current = store.current()
         facts = checkpoint.read_facts(current.path) if current else None
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
@@ -195,6 +198,7 @@ class _Session:
         import torch
 
         from dlm_engine.training import checkpoint, determinism
+        from dlm_engine.training.early import Best
         from dlm_engine.training.sft import mean_loss
 
         store, request = self.case.store, self.request
@@ -217,6 +221,7 @@ class _Session:
         run_id = self.records.manifest().next_run_id()
         began = saved = time.monotonic()
         report = None
+        best = Best(run, built.held, request.early_stop) if request.early_stop else None
         self.tell(Phase("sft"))
         with RunLog.create(store, run_id, datetime.now(UTC)) as log:
             log.write(self.records.banner(run_id, klass))
@@ -224,6 +229,7 @@ class _Session:
             for report in run.steps(request.max_steps):
                 elapsed = time.monotonic() - began
                 speed = report.tokens / report.seconds if report.seconds else 0.0
+                held_out = best.look(report) if best else None
                 log.write(
                     Step(
                         step=report.step,
@@ -231,6 +237,7 @@ class _Session:
                         lr=report.rate,
                         grad_norm=report.gradient_norm,
                         tokens_per_sec=speed,
+                        val_loss=held_out,
                         timestamp=timestamp(),
                     )
                 )
@@ -248,6 +255,9 @@ class _Session:
                         report.gradient_norm,
                     )
                 )
+                if best:
+                    known = report.learned, report.rows
+                    self.tell(Evaluation(report.step, held_out, *known, report.divergence))
                 stop = self.cancelled()
                 due = stop or time.monotonic() - saved > _CHECKPOINT_SECONDS
                 if due and added is None:
@@ -266,6 +276,12 @@ class _Session:
                 if request.time_limit is not None and elapsed >= request.time_limit:
                     self.tell(Status(f"time limit of {request.time_limit:g} s reached"))
                     break
+                if best and best.over:
+                    break
+            if best:
+                best.restore()
+                report = best.report
+                self.tell(Status(f"held-out prose did best after step {run.step}, which is kept"))
             self.tell(Phase("save"))
             run.look()
             val_loss = mean_loss(run.trainee, built.held)

@@ -139,6 +139,10 @@ class Run:
         self.finished = state.finished
         self.knowledge.known = dict(state.known)
 
+    def end_at(self, step: int) -> None:
+        """The adapter is again as it was after `step`, and nothing goes on from there."""
+        self.step, self.finished, self._looked = step, True, None
+
     def steps(
         self, until: int | None = None, clock: Callable[[], float] = time.monotonic
     ) -> Iterator[StepReport]:

@@ -57,6 +57,14 @@ def command(
     time_limit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Stop after so much training.")
     ] = None,
+    early_stop: Annotated[
+        int | None,
+        typer.Option(
+            metavar="STEPS",
+            help="End when held-out prose got no better for so long; keep the best step.",
+            min=1,
+        ),
+    ] = None,
     strict_lock: Annotated[
         bool, typer.Option("--strict-lock", help="Refuse any difference from dlm.lock.")
     ] = False,
@@ -88,6 +96,9 @@ def command(
     at = globals_of(context)
     if time_limit is not None and not time_limit > 0:
         raise UsageError("--time-limit", "must be more than 0 seconds", "leave it out for none")
+    if early_stop is not None and (resume or further or watch):
+        problem = "excludes --resume, --further and --watch"
+        raise UsageError("--early-stop", problem, "leave one of them out")
     request = TrainRequest(
         path=path,
         home=home_dir(at.home),
@@ -95,6 +106,7 @@ def command(
         seed=seed,
         max_steps=max_steps,
         time_limit=time_limit,
+        early_stop=early_stop,
         lock_mode=_lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock),
         accept_licence=i_accept_license,
         dashboards=Dashboards(tensorboard, wandb),

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"document"},
     "bases": {"document"},
     "hardware": {"document"},
-    "checks": {"document", "bases"},
+    "checks": {"document", "bases", "data"},
     "case": {"document", "store", "bases"},
     "data": {"document", "store", "bases", "hardware"},
     "inference": {"document", "store", "bases", "hardware", "case", "data"},
@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "jobs",
     },
     # The command line talks to the jobs; of `export` it names the words for its options.
-    "cli": {"document", "store", "bases", "hardware", "checks", "case", "export", "jobs"},
+    "cli": {"document", "store", "bases", "hardware", "checks", "case", "data", "export", "jobs"},
 }
 
 #: what of the engine the server may see: nothing that trains, asks or exports
@@ -75,6 +75,7 @@ LIGHT: tuple[str, ...] = (
     "bases/spec.py",
 )
 LIGHT += ("checks.py", "bases/resolve.py", "bases/licences.py", "data/rows.py", "data/split.py")
+LIGHT += ("data/sources/", "data/token_cache.py", "data/encoding.py")
 
 
 def modules() -> list[Path]:

@@ -36,6 +36,11 @@ _ROWS = (
     ("media-missing", Severity.ERROR, "An image or audio file that is not there."),
     ("source-missing", Severity.ERROR, "A path in `training.sources` that is not there."),
     (
+        "source-denied",
+        Severity.ERROR,
+        "A path in `training.sources` that may not be learned: secret, or outside by the policy.",
+    ),
+    (
         "section-long",
         Severity.INFORMATION,
         "A section that is probably longer than `training.sequence_len` and learned in pieces.",
@@ -157,12 +162,21 @@ def _replace(entry: KeySpan, value: str) -> Fix:
 
 
 def _sources(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
-    if live.frontmatter is None:
+    if live.frontmatter is None or not live.frontmatter.training.sources:
         return
-    for number, source in enumerate(live.frontmatter.training.sources or ()):
+    # What the room of data brings along takes longer to import than most checks.
+    from dlm_engine.data.sources import Problem, base_folder, root_of
+
+    training = live.frontmatter.training
+    base = base_folder(folder) if folder is not None else Path.cwd()
+    strict = training.sources_policy == "strict" and folder is not None
+    for number, source in enumerate(training.sources or ()):
         entry = live.keys.get(f"training.sources.{number}.path")
-        if entry is not None and not _there(source.path, folder):
-            yield report("source-missing", entry.value, f"there is nothing at {source.path}")
+        if entry is None or (folder is None and not Path(source.path).is_absolute()):
+            continue
+        found = root_of(source.path, base, strict=strict)
+        if isinstance(found, Problem):
+            yield report(f"source-{found.kind}", entry.value, found.what)
 
 
 def _sections(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:

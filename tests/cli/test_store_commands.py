@@ -112,6 +112,30 @@ def test_show_lists_what_the_author_set(path: Path, capsys: pytest.CaptureFixtur
     assert "training.seed" not in said
 
 
+def test_show_lists_what_sources_come_to(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sources = "training:\n  sources:\n    - path: src\n    - path: gone\n---\n\n"
+    path.write_text(path.read_text().replace("---\n\n", sources, 1))
+    folder = path.parent / "src"
+    folder.mkdir()
+    (folder / "a.md").write_text("text")
+    (folder / ".env").write_text("A=1")
+    (folder / "b").write_bytes(b"\0")
+    assert main(["show", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "1 files, 4 bytes; left out: 1 secret, 1 binary" in said
+    assert ".env: secret" in said
+    assert "cannot be used: there is nothing at gone" in said
+    assert main(["show", str(path), "--json"]) == 0
+    first, second = json.loads(capsys.readouterr().out)["sources"]
+    assert [taken["path"] for taken in first["taken"]] == ["a.md"]
+    assert first["reasons"] == {"secret": 1, "binary": 1}
+    assert {left["path"]: left["reason"] for left in first["left_out"]} == {
+        ".env": "secret",
+        "b": "binary",
+    }
+    assert second["problem"] == "there is nothing at gone"
+
+
 def test_versions_lists_all_and_marks_the_current_one(
     path: Path, store: Store, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -84,6 +84,35 @@ def test_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("path", "policy", "code"),
+    [
+        ("..", "strict", "source-denied"),
+        ("..", "permissive", None),
+        ("link", "strict", "source-denied"),
+        (".ssh", "permissive", "source-denied"),
+        (".env", "permissive", "source-denied"),
+        ("/", "permissive", "source-denied"),
+        ("inside", "strict", None),
+        ("inside/gone", "strict", "source-missing"),
+    ],
+)
+def test_sources_that_may_not_be_learned(
+    tmp_path: Path, path: str, policy: str, code: str | None
+) -> None:
+    folder = tmp_path / "doc"
+    for name in ("inside", ".ssh"):
+        (folder / name).mkdir(parents=True)
+    (folder / ".env").write_text("A=1")
+    (folder / "link").symlink_to(tmp_path, target_is_directory=True)
+    text = GOOD.removesuffix("---\n") + (
+        f"training:\n  sources_policy: {policy}\n  sources:\n    - path: {path}\n---\n"
+    )
+    assert found(text, folder) == ([(code, path)] if code else [])
+    (folder / ".dlm").mkdir()
+    assert found(text, folder / ".dlm") == ([(code, path)] if code else [])
+
+
+@pytest.mark.parametrize(
     ("body", "marked"),
     [
         (f"{LONG}\n", [LONG.strip()]),

@@ -4,7 +4,8 @@ Pure functions over texts and ids; torch appears only in `packs`.
 """
 
 from dlm_engine.data.chat import Chat
-from dlm_engine.data.rows import ChatRow, Row, TextRow, rows_of
+from dlm_engine.data.encoding import encode_rows
+from dlm_engine.data.rows import ChatRow, Row, SourceRow, TextRow, rows_of
 from dlm_engine.data.split import Split, split_rows
 from dlm_engine.data.tokens import Encoded, encode_row
 
@@ -13,9 +14,11 @@ __all__ = [
     "ChatRow",
     "Encoded",
     "Row",
+    "SourceRow",
     "Split",
     "TextRow",
     "encode_row",
+    "encode_rows",
     "rows_of",
     "split_rows",
 ]

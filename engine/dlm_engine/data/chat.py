@@ -79,6 +79,15 @@ class Chat:
             ids.append(self.facts.eos_id)
         return ids
 
+    def opening_ids(self, text: str) -> list[int]:
+        """Ids of prose that goes on: as `text_ids` begins, without the end."""
+        ids = [int(i) for i in self.tokenizer(text)["input_ids"]]
+        return ids[:-1] if ids[-1:] == [self.facts.eos_id] else ids
+
+    def closing_ids(self, text: str) -> list[int]:
+        """Ids of prose that began before: as `text_ids` ends, without the beginning."""
+        return [*self.ids(text), self.facts.eos_id]
+
     def ids(self, rendered: str) -> list[int]:
         return [int(i) for i in self.tokenizer(rendered, add_special_tokens=False)["input_ids"]]
 

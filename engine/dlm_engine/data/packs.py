@@ -37,6 +37,8 @@ class Pack:
     row_of: torch.Tensor
     #: how many leading tokens the rows share
     prefix: int
+    #: (M,) how often the loss of each supervised token counts; None where each counts once
+    weights: torch.Tensor | None = None
 
     @property
     def tokens(self) -> int:
@@ -56,6 +58,7 @@ class Pack:
             self.labels.to(device),
             self.row_of.to(device),
             self.prefix,
+            None if self.weights is None else self.weights.to(device),
         )
 
 
@@ -90,6 +93,9 @@ def pack(rows: Sequence[Encoded]) -> Pack:
     owners = torch.tensor(owner)
     same = (owners[:, None] == owners[None, :]) | (owners[None, :] == -1)
     mask = torch.ones(len(ids), len(ids), dtype=torch.bool).tril() & same
+    weights = None
+    if any(row.weight != 1.0 for row in rows):
+        weights = torch.tensor([rows[number].weight for number in row_of], dtype=torch.float32)
     return Pack(
         tuple(rows),
         torch.tensor([ids]),
@@ -99,6 +105,7 @@ def pack(rows: Sequence[Encoded]) -> Pack:
         torch.tensor(labels),
         torch.tensor(row_of),
         prefix,
+        weights,
     )
 
 

@@ -8,8 +8,8 @@ that say the same are one row: repeating a fact must not weigh it twice by accid
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from dlm_engine.document.model import Document, Section, SectionType
 
@@ -37,19 +37,43 @@ class TextRow:
 
     @property
     def key(self) -> str:
-        return _digest("text", self.text)
+        return text_key(self.text)
 
 
-Row = ChatRow | TextRow
+@dataclass(frozen=True, slots=True)
+class SourceRow:
+    """A file of `training.sources`, learned as prose; its loss counts `weight` times.
+
+    `sha256` is of the file, and `read` gives its text: where the tokens are known already
+    nobody needs it.
+    """
+
+    section_id: str
+    label: str
+    sha256: str
+    weight: float
+    read: Callable[[], str] = field(compare=False, repr=False)
+
+    @property
+    def key(self) -> str:
+        return _digest("source", self.label, self.sha256)
 
 
-def rows_of(document: Document) -> tuple[Row, ...]:
+Row = ChatRow | TextRow | SourceRow
+
+
+def text_key(text: str) -> str:
+    """The key of prose wherever it stands, so that what a document and a file share is one row."""
+    return _digest("text", text)
+
+
+def rows_of(document: Document) -> tuple[ChatRow | TextRow, ...]:
     """The rows of a document in document order, repetitions left out.
 
     Preference, image and audio sections give none; who trains says so to the author.
     """
     seen: set[str] = set()
-    rows: list[Row] = []
+    rows: list[ChatRow | TextRow] = []
     for section in document.sections:
         for row in _section_rows(section):
             if row.key not in seen:
@@ -58,7 +82,7 @@ def rows_of(document: Document) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def _section_rows(section: Section) -> Iterator[Row]:
+def _section_rows(section: Section) -> Iterator[ChatRow | TextRow]:
     if section.type is SectionType.PROSE and section.content.strip():
         yield TextRow(section.id, section.content.strip())
     if section.type is SectionType.INSTRUCTION:

@@ -231,11 +231,14 @@ class Adapter(Closed):
 class Source(Closed):
     """One entry of `training.sources`."""
 
-    path: NonBlank = Field(description="The file or folder, relative to the document.")
+    path: NonBlank = Field(
+        description="The file or folder, relative to the document's folder "
+        "(to the folder above, where that is `.dlm`)."
+    )
     include: tuple[str, ...] = Field(default=("**/*",), description="Patterns of files to take.")
     exclude: tuple[str, ...] = Field(default=(), description="Patterns of files to leave.")
     max_bytes_per_file: AtLeastOne | None = Field(
-        default=None, description="Larger files are left out. Null: no limit."
+        default=None, description="Larger files are left out. Null: those above 16 MiB."
     )
     max_files: AtLeastOne | None = Field(
         default=None, description="At most so many files. Null: no limit."
@@ -308,13 +311,12 @@ class Training(Closed):
     )
     sources: tuple[Source, ...] | None = Field(
         default=None,
-        description="Files and folders whose text is learned as prose. "
-        "This version refuses to train with these: it learns from the document itself only.",
+        description="Files and folders whose text is learned as prose; see docs/sources.md.",
     )
     sources_policy: Literal["permissive", "strict"] = Field(
         default="permissive",
-        description="Whether sources may lie outside the document's folder (`permissive`). "
-        "Not used by this version.",
+        description="Whether sources may lie outside the document's folder (`permissive`), "
+        "or not (`strict`). No file outside its own source is ever read.",
     )
 
     @model_validator(mode="after")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from dlm_engine.bases import REGISTRY, Weights, config
 from dlm_engine.case import Case
-from dlm_engine.data import Chat, ChatRow, Encoded, Split, encode_row, rows_of, split_rows
+from dlm_engine.data import Chat, Row, Split, encode_rows, split_rows
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
 from dlm_engine.training import anchors
@@ -61,7 +61,10 @@ class Given:
         whole: dict[str, object] = {
             "recipe": RECIPE,
             "settings": facts,
-            "rows": [(row.key, row.ids, row.start) for row in self.split.train],
+            "rows": [
+                (row.key, row.ids, row.start, *([row.weight] if row.weight != 1.0 else []))
+                for row in self.split.train
+            ],
             "anchors": anchors.ANCHORS,
             "base": self.weights.sha256,
             "precision": self.plan.precision,
@@ -73,8 +76,10 @@ class Given:
         return _digest(whole)
 
 
-def given_by(case: Case, weights: Weights, chat: Chat, seed: int | None) -> Given:
-    """Rows, plan and settings of `case`; `seed` is what the command line asked for.
+def given_by(
+    case: Case, weights: Weights, chat: Chat, rows: Sequence[Row], seed: int | None
+) -> Given:
+    """Plan and settings for `rows` of `case`; `seed` is what the command line asked for.
 
     Raises:
         HardwareRefusal: the document asks for what this machine cannot do.
@@ -85,14 +90,8 @@ def given_by(case: Case, weights: Weights, chat: Chat, seed: int | None) -> Give
     model = config(weights)
     shape = shape_of(model)
     length = settling.sequence_length(training, case.spec)
-    encoded: list[Encoded] = []
-    questions: dict[str, str] = {}
-    for row in rows_of(case.document):
-        windows = encode_row(row, chat, length)
-        encoded += windows
-        question = row.question if isinstance(row, ChatRow) else ""
-        questions |= {window.key: question for window in windows}
-    split = split_rows(encoded, seed if seed is not None else training.seed)
+    encoding = encode_rows(rows, chat, length)
+    split = split_rows(encoding.windows, seed if seed is not None else training.seed)
     longest = max(len(row.ids) for row in split.train)
     rank = training.lora_r if "lora_r" in training.model_fields_set else None
     planned = plan(
@@ -114,7 +113,7 @@ def given_by(case: Case, weights: Weights, chat: Chat, seed: int | None) -> Give
         packs=len(packs),
         seed=seed,
     )
-    return Given(case, weights, chat, hardware, planned, settings, questions, split, tuple(packs))
+    return Given(case, weights, chat, hardware, planned, settings, encoding.questions, split, tuple(packs))
 
 
 def _digest(facts: dict[str, object]) -> str:

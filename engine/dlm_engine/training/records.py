@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dlm_engine.bases import Weights
 from dlm_engine.case import Case
+from dlm_engine.data.sources import Expansion, Found, Reason
 from dlm_engine.hardware import Hardware, Plan
 from dlm_engine.store import (
     Banner,
@@ -21,6 +22,7 @@ from dlm_engine.store import (
     RunComplete,
     RunLog,
     RunRecord,
+    SourceSummary,
     TrainingRunSummary,
     TrainingSummary,
     now,
@@ -45,6 +47,7 @@ class Records:
     settings: Settings
     threads: int
     started: datetime
+    sources: Expansion
 
     def manifest(self) -> Manifest:
         """The store's manifest, written first when there is none or a licence was accepted."""
@@ -114,6 +117,7 @@ class Records:
                 steps=outcome.steps,
                 duration_seconds=outcome.seconds,
                 determinism_class=klass,
+                source_directives=tuple(_summary(found) for found in self.sources.found),
             )
         )
         log.write(
@@ -173,3 +177,15 @@ class Records:
             unchanged=tuple(dict.fromkeys(i for i in ids if i in before)),
             removed=tuple(sorted(set(before) - set(ids))),
         )
+
+
+def _summary(found: Found) -> SourceSummary:
+    reasons = found.reasons
+    return SourceSummary(
+        path=found.path,
+        file_count=len(found.files),
+        total_bytes=found.bytes,
+        skipped_binary=reasons.get(Reason.BINARY, 0),
+        skipped_encoding=reasons.get(Reason.ENCODING, 0),
+        skipped_over_size=reasons.get(Reason.TOO_LARGE, 0),
+    )

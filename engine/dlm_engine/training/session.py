@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -51,6 +51,8 @@ from dlm_engine.training.sinks import sinks_of
 from dlm_engine.training.support import require_supported
 
 if TYPE_CHECKING:
+    from dlm_engine.data import Row
+    from dlm_engine.data.sources import Expansion
     from dlm_engine.inference.resident import Resident
     from dlm_engine.training import checkpoint
     from dlm_engine.training.building import Built
@@ -83,12 +85,18 @@ def train(
     sinks_of(request.dashboards)
     polite.prepare()
     from dlm_engine.data import rows_of
+    from dlm_engine.data.sources import expand, require_usable, source_rows, summary
 
-    if not rows_of(case.document):
+    sources = expand(case.frontmatter.training, case.path)
+    require_usable(sources)
+    if sources.found:
+        tell(Status(summary(sources)))
+    rows = (*rows_of(case.document), *source_rows(sources))
+    if not rows:
         return TrainOutcome(Ending.EMPTY)
     polite.threads_wanted()
     weights = case.weights(lambda message: tell(Status(message)))
-    session = _Session(case, request, weights, tell, cancelled, resident)
+    session = _Session(case, request, weights, rows, sources, tell, cancelled, resident)
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, _space_needed(case.spec))
@@ -108,6 +116,8 @@ class _Session:
         case: Case,
         request: TrainRequest,
         weights: Weights,
+        rows: Sequence[Row],
+        sources: Expansion,
         tell: Listener,
         cancelled: Callable[[], bool],
         resident: Resident | None,
@@ -126,7 +136,7 @@ class _Session:
         started = now()
         threads = polite.settle_in()
         chat = self.resident.chat(weights, case.frontmatter.system_prompt)
-        self.given = given_by(case, weights, chat, request.seed)
+        self.given = given_by(case, weights, chat, rows, request.seed)
         self.plan = self.given.plan
         self.settings = self.given.settings
         self.split = self.given.split
@@ -134,7 +144,14 @@ class _Session:
         if request.early_stop is not None and not self.split.validation:
             raise UsageError("--early-stop", self.split.reason, "leave it out")
         self.records = Records(
-            case, weights, self.given.hardware, self.plan, self.settings, threads, started
+            case,
+            weights,
+            self.given.hardware,
+            self.plan,
+            self.settings,
+            threads,
+            started,
+            sources,
         )
 
     def run(self) -> TrainOutcome:

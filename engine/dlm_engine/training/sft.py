@@ -199,9 +199,11 @@ class Run:
             for laid in batch:
                 hidden = trainee.hidden(laid.pack, laid.trunk)
                 losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
-                total = losses.sum() / tokens
+                weights = laid.pack.weights
+                # Over plain tokens, so that a weight also counts where a step has no other.
+                total = (losses if weights is None else losses * weights).sum() / tokens
                 total.backward()
-                loss += float(total.detach())
+                loss += float(losses.detach().sum() / tokens)
                 self.knowledge.note(laid.pack, losses)
             for laid in self._anchors_now():
                 hidden = trainee.hidden(laid.pack, laid.trunk)

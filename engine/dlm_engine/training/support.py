@@ -28,8 +28,6 @@ def require_supported(document: Document, frontmatter: Frontmatter) -> tuple[str
             f"{preferences} preference section(s) stay as they are: "
             "this version trains questions, answers and prose"
         )
-    if "cache" in frontmatter.training.model_fields_set:
-        remarks.append("training.cache has nothing to do yet: tokens are made anew for each run")
     return tuple(remarks)
 
 
@@ -45,8 +43,6 @@ def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[st
             "this version trains one adapter per document",
             "remove the #name from the fence",
         )
-    if training.sources:
-        yield ("training.sources", "this version learns from the document itself only", remove)
     if training.preference.enabled:
         yield ("training.preference", "this version does not train preferences", remove)
     if training.gate.enabled:

@@ -94,7 +94,6 @@ def test_a_setting_that_training_refuses_says_so(path: tuple[str, ...]) -> None:
     ("block", "path"),
     [
         ("adapters: {tone: {}}", "training.adapters"),
-        ("sources: [{path: x}]", "training.sources"),
     ],
 )
 def test_a_block_that_training_refuses_says_so(block: str, path: str) -> None:

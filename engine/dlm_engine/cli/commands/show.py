@@ -10,6 +10,7 @@ import typer
 
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
+from dlm_engine.cli.sources import source_facts, source_lines
 from dlm_engine.cli.tables import columns, moment, size
 from dlm_engine.document import Document, Frontmatter
 from dlm_engine.store import Store, Version, home_dir
@@ -48,6 +49,7 @@ def _facts(path: Path, document: Document, settings: Frontmatter, store: Store) 
         "preferences": sum(len(s.triples) for s in sections),
         "training": settings.training.model_dump(mode="json", exclude_unset=True),
         "export": settings.export.model_dump(mode="json", exclude_unset=True),
+        "sources": source_facts(settings.training, path) if settings.training.sources else [],
         "store": {
             "path": str(store.root),
             "exists": store.exists(),
@@ -81,7 +83,8 @@ def _text(facts: dict[str, Any]) -> str:
         ("sections", sections),
         ("questions", learnt),
     ]
-    rows += [(f"training.{k}", str(v)) for k, v in facts["training"].items()]
+    rows += [(f"training.{k}", str(v)) for k, v in facts["training"].items() if k != "sources"]
+    rows += source_lines(facts["sources"])
     rows += [(f"export.{k}", str(v)) for k, v in facts["export"].items()]
     if facts["system_prompt"]:
         rows.append(("system prompt", " ".join(facts["system_prompt"].split())))

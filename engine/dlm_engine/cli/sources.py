@@ -1,0 +1,62 @@
+"""What `dlm show` says of a document's sources: each file taken, and each left out with why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dlm_engine.cli.tables import size
+from dlm_engine.document.frontmatter import Training
+
+#: reasons so common that their number says enough
+_QUIET = ("excluded", "not included", "empty", "taken already", "the document itself")
+_LISTED = 20
+
+
+def source_facts(training: Training, path: Path) -> list[dict[str, Any]]:
+    """One object for each source, as `--json` writes it."""
+    from dlm_engine.data.sources import expand
+
+    return [
+        {
+            "path": found.path,
+            "problem": found.problem.what if found.problem else None,
+            "files": len(found.files),
+            "bytes": found.bytes,
+            "taken": [
+                {
+                    "path": file.label,
+                    "bytes": file.stamp.size,
+                    "sha256": file.sha256,
+                    "tags": dict(file.tags),
+                    "weight": file.weight,
+                }
+                for file in found.files
+            ],
+            "left_out": [
+                {"path": left.path, "reason": str(left.reason), "detail": left.detail}
+                for left in found.left_out
+            ],
+            "reasons": {str(reason): count for reason, count in found.reasons.items()},
+        }
+        for found in expand(training, path).found
+    ]
+
+
+def source_lines(facts: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    """The rows of `dlm show` for them."""
+    rows: list[tuple[str, str]] = []
+    for source in facts:
+        if source["problem"]:
+            rows.append((f"source {source['path']}", f"cannot be used: {source['problem']}"))
+            continue
+        out = ", ".join(f"{count} {reason}" for reason, count in source["reasons"].items())
+        said = f"{source['files']} files, {size(source['bytes'])}"
+        rows.append((f"source {source['path']}", said + (f"; left out: {out}" if out else "")))
+        telling = [left for left in source["left_out"] if left["reason"] not in _QUIET]
+        for left in telling[:_LISTED]:
+            why = left["reason"] + (f", {left['detail']}" if left["detail"] else "")
+            rows.append(("  left out", f"{left['path']}: {why}"))
+        if len(telling) > _LISTED:
+            rows.append(("  left out", f"and {len(telling) - _LISTED} more: --json lists them"))
+    return rows

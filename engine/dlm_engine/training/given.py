@@ -113,7 +113,9 @@ def given_by(
         packs=len(packs),
         seed=seed,
     )
-    return Given(case, weights, chat, hardware, planned, settings, encoding.questions, split, tuple(packs))
+    return Given(
+        case, weights, chat, hardware, planned, settings, encoding.questions, split, tuple(packs)
+    )
 
 
 def _digest(facts: dict[str, object]) -> str:

@@ -28,6 +28,7 @@ from dlm_engine.training.model import (
     TrainOutcome,
     TrainRequest,
 )
+from dlm_engine.training.purging import Proof, PurgeOutcome, PurgePlan, PurgeRequest, plan_purging
 from dlm_engine.training.sinks import Dashboards
 
 if TYPE_CHECKING:
@@ -47,6 +48,10 @@ __all__ = [
     "Progress",
     "PromptOutcome",
     "PromptRequest",
+    "Proof",
+    "PurgeOutcome",
+    "PurgePlan",
+    "PurgeRequest",
     "Sampling",
     "Start",
     "Status",
@@ -54,7 +59,9 @@ __all__ = [
     "TrainRequest",
     "export",
     "make_resident",
+    "plan_purging",
     "prompt",
+    "purge",
     "train",
 ]
 
@@ -98,6 +105,18 @@ def prompt(
 
     polite.prepare()
     return session.prompt(request, on_text, report, resident, cancelled)
+
+
+def purge(
+    request: PurgeRequest,
+    tell: Listener = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    resident: Resident | None = None,
+) -> PurgeOutcome:
+    """Forget what was taken out of a document, and prove it; see `training.purging.purge`."""
+    from dlm_engine.training import purging
+
+    return purging.purge(request, tell, cancelled, resident)
 
 
 def make_resident() -> Resident:

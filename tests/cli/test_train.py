@@ -10,7 +10,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -240,7 +240,32 @@ def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
         "seconds": 38.2,
         "seed": 42,
         "determinism": "bitwise",
+        "kept": None,
+        "lost": [],
     }
+
+
+@pytest.mark.parametrize(
+    ("kept", "lost", "said"),
+    [
+        (None, (), ""),
+        (4, (), "all 4 answers that the version before knew are kept\n"),
+        (3, ("Who?",), "no longer known: 'Who?'\n"),
+        (0, ("A?", "B?", "C?", "D?", "E?"), "no longer known: 'A?', 'B?', 'C?' and 2 more\n"),
+    ],
+)
+def test_what_was_known_before_and_is_not_now_is_named(
+    job: Job,
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    kept: int | None,
+    lost: tuple[str, ...],
+    said: str,
+) -> None:
+    job.outcome = replace(TRAINED, learned=12, kept=kept, lost=lost)
+    assert main(["train", str(path)]) == 0
+    lines = capsys.readouterr().err.splitlines(keepends=True)
+    assert "".join(line for line in lines if "known:" in line or "kept" in line) == said
 
 
 def test_errors_of_the_job_end_as_one_line(

@@ -271,6 +271,15 @@ def test_a_fact_added_makes_a_version_that_keeps_the_earlier_one(place: Place) -
     assert place.train(Start.AUTO).ending is Ending.UNCHANGED
 
 
+def test_what_was_known_before_is_counted(place: Place) -> None:
+    place.write(LATER)
+    outcome = place.train(Start.FURTHER)
+    assert (outcome.kept, outcome.lost) == (3, ())
+    place.write()
+    short = train(TrainRequest(place.document, place.home, start=Start.FRESH, max_steps=1))
+    assert (short.kept, short.lost) == (0, tuple(sorted(question for question, _ in FACTS)))
+
+
 def test_the_same_addition_makes_the_same_bytes(place: Place, tmp_path: Path) -> None:
     import shutil
 

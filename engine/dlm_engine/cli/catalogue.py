@@ -19,6 +19,7 @@ COMMANDS: Final[dict[str, str]] = {
     "metrics": "Show what runs and exports measured, also while they go on.",
     "versions": "List the trained versions of a document.",
     "rollback": "Make an earlier version the current one.",
+    "purge": "Make the model forget what was removed from the document.",
     "gc": "Delete old versions and leftovers to free disk space.",
     "migrate": "Bring documents to the current version of the format.",
     "lsp": "Serve an editor over standard input and output.",

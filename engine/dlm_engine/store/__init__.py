@@ -13,7 +13,8 @@ from dlm_engine.store.atomic import (
     write_atomic,
 )
 from dlm_engine.store.commit import Recovery, Staging
-from dlm_engine.store.layout import home_dir, validate_adapter_name, validate_dlm_id
+from dlm_engine.store.layout import STOPPED_RUN, home_dir, validate_adapter_name, validate_dlm_id
+from dlm_engine.store.learned import LEARNED_NAME, LearnedRow, learned_by, learned_file
 from dlm_engine.store.ledger import Ledger, Rollback, read_ledger
 from dlm_engine.store.lockfile import (
     Drift,
@@ -72,11 +73,15 @@ from dlm_engine.store.upkeep import (
     RollbackReport,
     collect_garbage,
     plan_garbage,
+    plan_purge,
+    purge_store,
     rollback,
 )
 from dlm_engine.store.versions import Complete, FileSeal, RunRecord, Version, VersionState
 
 __all__ = [
+    "LEARNED_NAME",
+    "STOPPED_RUN",
     "Banner",
     "ChoiceRow",
     "Complete",
@@ -90,6 +95,7 @@ __all__ = [
     "Garbage",
     "GarbageItem",
     "GarbageKind",
+    "LearnedRow",
     "Ledger",
     "LicenceRecord",
     "LockCheck",
@@ -127,10 +133,14 @@ __all__ = [
     "fsync_dir",
     "home_dir",
     "is_live",
+    "learned_by",
+    "learned_file",
     "lock_owner",
     "make_folders",
     "now",
     "plan_garbage",
+    "plan_purge",
+    "purge_store",
     "read_ledger",
     "read_lock",
     "read_log",

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import Final
 
 from dlm_engine.errors import StoreError
 
@@ -18,6 +19,9 @@ _DLM_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 _ADAPTER_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 #: `adapter/versions` is the flat layout's folder, so no adapter can be called that.
 _RESERVED_ADAPTER_NAMES = frozenset({"versions"})
+
+#: The state of a run that was stopped, below the store's root, for `--resume`.
+STOPPED_RUN: Final = "checkpoint"
 
 
 def home_dir(override: Path | None = None) -> Path:

@@ -9,7 +9,7 @@ functions and not a flag.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -25,11 +25,13 @@ from dlm_engine.store.atomic import (
     tree_bytes,
 )
 from dlm_engine.store.commit import abandoned, all_adapters, point_at, settle
-from dlm_engine.store.layout import adapter_root
+from dlm_engine.store.layout import STOPPED_RUN, adapter_root
+from dlm_engine.store.learned import learned_by
 from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
 from dlm_engine.store.manifest import now
 from dlm_engine.store.metrics_thinning import Thinning, plan_thinning, thin
 from dlm_engine.store.opening import Store
+from dlm_engine.store.records import read_json_object
 from dlm_engine.store.versions import Version, highest_number
 
 
@@ -102,6 +104,7 @@ class GarbageKind(StrEnum):
     INCOMPLETE = "incomplete version"
     TEMPORARY = "left by a dead process"
     STEPS = "steps of old runs"
+    REMOVED = "knows what was removed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +171,64 @@ def collect_garbage(store: Store, keep: int) -> Garbage:
         # Last: to make a database smaller takes space first.
         steps = _steps(store, thin)
     return Garbage((*items, *leftovers, *steps))
+
+
+def plan_purge(store: Store, removed: Collection[str]) -> Garbage:
+    """What `purge_store` would delete; reads only."""
+    if not store.exists():
+        return Garbage(())
+    doomed: list[Path] = []
+    for adapter in all_adapters(store.root):
+        doomed += [v.path for v in store.versions(adapter) if _knows(v, removed)]
+    staying = {v.number for v in store.versions() if v.path not in doomed}
+    doomed += _exports_not_of(store, staying)
+    stopped = store.root / STOPPED_RUN
+    if stopped.is_dir():
+        doomed.append(stopped)
+    return Garbage(tuple(_item(path, GarbageKind.REMOVED) for path in doomed))
+
+
+def _exports_not_of(store: Store, staying: Collection[int]) -> list[Path]:
+    """The exports in the store, but those that are plainly of one of the versions `staying`."""
+    folder = store.root / "exports"
+    if not folder.is_dir():
+        return []
+    found = []
+    for path in sorted(folder.iterdir()):
+        with suppress(StoreError):
+            facts = read_json_object(path / "export_manifest.json", "export again") or {}
+            # Versions of several adapters have the same numbers.
+            if facts.get("adapter_version") in staying and not store.adapters():
+                continue
+        found.append(path)
+    return found
+
+
+def purge_store(store: Store, removed: Collection[str]) -> Garbage:
+    """Delete every version that was taught one of the `removed` rows (their keys), or does not
+    say what it was taught, with all exports and any run that was stopped; returns what went.
+
+    Raises:
+        StoreError: the current version is one of them; or the disk refuses to delete.
+        StoreLocked: someone else is writing to the store.
+    """
+    with store.lock("purge"):
+        settle(store.root, store.dlm_id)
+        for adapter in all_adapters(store.root):
+            current = store.current(adapter)
+            if current is not None and _knows(current, removed):
+                raise StoreError(
+                    str(current.path), "was taught what is to be forgotten", "train anew first"
+                )
+        planned = plan_purge(store, removed)
+        _remember_numbers(store)
+        _remove_all(planned.items)
+    return planned
+
+
+def _knows(version: Version, removed: Collection[str]) -> bool:
+    learned = learned_by(version)
+    return learned is None or any(row.key in removed for row in learned)
 
 
 def _adapter_garbage(versions: list[Version], keep: int) -> list[GarbageItem]:

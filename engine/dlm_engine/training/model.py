@@ -114,7 +114,11 @@ class Ending(StrEnum):
 @dataclass(frozen=True, slots=True)
 class TrainOutcome:
     """`learned` of `rows` answers are known word for word (of windows of prose, where the document
-    asks nothing); losses in nats per token, None if unmeasured."""
+    asks nothing); losses in nats per token, None if unmeasured.
+
+    `kept` is how many of the answers that the version before knew, and that the document still
+    gives, are known now (None: there was none), `lost` the questions of the others.
+    """
 
     ending: Ending
     version: int | None = None
@@ -129,3 +133,5 @@ class TrainOutcome:
     seconds: float = 0.0
     seed: int | None = None
     determinism: str | None = None
+    kept: int | None = None
+    lost: tuple[str, ...] = ()

@@ -6,17 +6,20 @@ Everything is derived from the run's inputs and its outcome; nothing here decide
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from dlm_engine.bases import Weights
 from dlm_engine.case import Case
+from dlm_engine.data import ChatRow, Row, SourceRow, TextRow
 from dlm_engine.data.sources import Expansion, Found, Reason
 from dlm_engine.hardware import Hardware, Plan
 from dlm_engine.store import (
     Banner,
     Delta,
+    LearnedRow,
     LockFile,
     Manifest,
     RunComplete,
@@ -157,6 +160,9 @@ class Records:
             }
         )
 
+    def learned(self, rows: Iterable[Row]) -> tuple[LearnedRow, ...]:
+        return tuple(_learned(row) for row in rows)
+
     def banner(self, run_id: int, klass: str) -> Banner:
         versions = determinism.pinned_versions(four_bit=self.plan.use_qlora)
         chosen = {choice.name: choice.value for choice in self.settings.choices}
@@ -189,3 +195,14 @@ def _summary(found: Found) -> SourceSummary:
         skipped_encoding=reasons.get(Reason.ENCODING, 0),
         skipped_over_size=reasons.get(Reason.TOO_LARGE, 0),
     )
+
+
+def _learned(row: Row) -> LearnedRow:
+    common = {"key": row.key, "section_id": row.section_id}
+    match row:
+        case ChatRow():
+            return LearnedRow(kind="chat", question=row.question, text=row.answer, **common)
+        case TextRow():
+            return LearnedRow(kind="text", text=row.text, **common)
+        case SourceRow():
+            return LearnedRow(kind="source", text=row.label, **common)

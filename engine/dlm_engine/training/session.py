@@ -20,6 +20,8 @@ from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
 from dlm_engine.errors import TrainingError, UsageError
 from dlm_engine.store import (
+    LEARNED_NAME,
+    STOPPED_RUN,
     LockMode,
     RunLog,
     Staging,
@@ -27,6 +29,7 @@ from dlm_engine.store import (
     Version,
     check_lock,
     ensure_space,
+    learned_file,
     now,
     read_lock,
     timestamp,
@@ -60,7 +63,6 @@ if TYPE_CHECKING:
     from dlm_engine.training.further import Addition
     from dlm_engine.training.sft import Run
 
-CHECKPOINT_FOLDER = "checkpoint"
 _CHECKPOINT_SECONDS = 10.0
 
 
@@ -129,6 +131,7 @@ class _Session:
         self.case = case
         self.request = request
         self.weights = weights
+        self.rows = rows
         self.tell = tell
         self.cancelled = cancelled
         self.resident = resident or Resident()
@@ -181,7 +184,7 @@ class _Session:
             self.tell = recorder.tell
             added = self._addition(current, facts)
             self._explain(added)
-            return recorder.ended(self._train(state, current, added, fingerprint))
+            return recorder.ended(self._train(state, current, facts, added, fingerprint))
 
     def _addition(self, current: Version | None, facts: StateFacts | None) -> Addition | None:
         """What to add to the current version; None for a whole run, which says why."""
@@ -209,6 +212,7 @@ class _Session:
         self,
         state: checkpoint.State | None,
         current: Version | None,
+        facts: StateFacts | None,
         added: Addition | None,
         fingerprint: str,
     ) -> TrainOutcome:
@@ -234,7 +238,7 @@ class _Session:
         if state is not None:
             run.resume(state)
             self.tell(Status(f"resuming after step {state.step}"))
-        folder = store.root / CHECKPOINT_FOLDER
+        folder = store.root / STOPPED_RUN
         run_id = self.records.manifest().next_run_id()
         began = saved = time.monotonic()
         report = None
@@ -329,6 +333,7 @@ class _Session:
                 time.monotonic() - self.began,
                 self.settings.seed,
                 klass,
+                *self._retention(facts, run),
             )
             self.records.write_reports(log, summary, outcome, klass)
         if check.writes:
@@ -354,7 +359,7 @@ class _Session:
 
         if self.request.start is not Start.RESUME:
             return None
-        state = checkpoint.read_state(self.case.store.root / CHECKPOINT_FOLDER)
+        state = checkpoint.read_state(self.case.store.root / STOPPED_RUN)
         if state is None and current is not None:
             current.verify()
             state = checkpoint.read_state(current.path)
@@ -374,6 +379,18 @@ class _Session:
         rows = {row.key: self.questions[row.key] for row in self.split.train}
         return replace(run.state(fingerprint), basis=self.given.basis(), rows=rows)
 
+    def _retention(
+        self, earlier: StateFacts | None, run: Run
+    ) -> tuple[int | None, tuple[str, ...]]:
+        """How much of what the `earlier` version knew, and the document still says, is known now;
+        and the questions of what is not."""
+        if earlier is None:
+            return None, ()
+        known = run.knowledge.known
+        asked = {key for key, well in earlier.known.items() if well and key in known}
+        lost = sorted(self.questions[key] for key in asked if not known[key])
+        return len(asked) - len(lost), tuple(lost)
+
     # --- what is written ------------------------------------------------------------------
 
     def _write_adapter(self, staging: Staging, run: Run, fingerprint: str) -> str:
@@ -385,6 +402,7 @@ class _Session:
         for name, data in files.items():
             write_atomic(staging.path / name, data)
         checkpoint.write_state(staging.path, self._state(run, fingerprint))
+        write_atomic(staging.path / LEARNED_NAME, learned_file(self.records.learned(self.rows)))
         return hashlib.sha256(files["adapter_model.safetensors"]).hexdigest()
 
     # --- what is said ---------------------------------------------------------------------

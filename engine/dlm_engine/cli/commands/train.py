@@ -197,6 +197,8 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "seed": outcome.seed,
         "determinism": outcome.determinism,
+        "kept": outcome.kept,
+        "lost": list(outcome.lost),
     }
 
 
@@ -213,6 +215,12 @@ def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
             f"version {outcome.version}: {outcome.learned} of {outcome.rows} known word for word "
             f"after {outcome.steps} steps, {seconds(outcome.seconds)}"
         )
+        if outcome.lost:
+            names = ", ".join(repr(question) for question in outcome.lost[:3])
+            more = f" and {len(outcome.lost) - 3} more" if len(outcome.lost) > 3 else ""
+            say(f"no longer known: {names}{more}")
+        elif outcome.kept:
+            say(f"all {outcome.kept} answers that the version before knew are kept")
         if outcome.learned < outcome.rows:
             say(f"to go on: dlm train {path} --resume")
         say(f'ask it: dlm prompt {path} "..."')

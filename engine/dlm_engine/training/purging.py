@@ -1,0 +1,237 @@
+"""Making a model forget what was taken out of its document, and showing that it has.
+
+Training anew is the only forgetting that is one: an adapter that never saw a row cannot hold
+it. So what is removed is learned by no later version; the versions that did learn it are then
+deleted, with what was exported of them. Before that every removed question is asked, word for
+word, and every removed passage is looked at; if the new adapter still gives the old answer and
+the base alone does not, something else in the document says it, and nothing is deleted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dlm_engine.case import Case, open_case
+from dlm_engine.errors import TrainingError
+from dlm_engine.store import (
+    Garbage,
+    LearnedRow,
+    Store,
+    Version,
+    learned_by,
+    plan_purge,
+    purge_store,
+)
+from dlm_engine.training import polite
+from dlm_engine.training.model import (
+    Ending,
+    Listener,
+    Start,
+    Status,
+    TrainOutcome,
+    TrainRequest,
+)
+
+if TYPE_CHECKING:
+    from dlm_engine.bases import Weights
+    from dlm_engine.data import Encoded
+    from dlm_engine.inference.resident import Resident
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeRequest:
+    """Forget what versions of the document at `path` learned and it no longer says.
+
+    `unproven`: delete also where the new adapter still gives an answer that was removed.
+    """
+
+    path: Path
+    home: Path
+    accept_licence: bool = False
+    unproven: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the model says now of one removed row.
+
+    `answer` is its answer to the removed question, "" where there is none to ask. `known`: it
+    still gives the old answer, or still has the passage by heart. `base_knows`: so does the base
+    without any adapter, which no training can change.
+    """
+
+    row: LearnedRow
+    answer: str
+    known: bool
+    base_knows: bool
+
+    @property
+    def forgotten(self) -> bool:
+        return self.base_knows or not self.known
+
+
+@dataclass(frozen=True, slots=True)
+class PurgePlan:
+    """`removed`: what versions learned and the document no longer says. `trains`: the current
+    version is one of them. `garbage`: what would be deleted."""
+
+    removed: tuple[LearnedRow, ...]
+    trains: bool
+    garbage: Garbage
+
+
+@dataclass(frozen=True, slots=True)
+class PurgeOutcome:
+    """`training` is None where the current version never knew it. Files of `training.sources`
+    leave no text behind to ask about, and have no proof."""
+
+    removed: tuple[LearnedRow, ...]
+    proofs: tuple[Proof, ...]
+    training: TrainOutcome | None
+    deleted: Garbage
+
+    @property
+    def cancelled(self) -> bool:
+        return self.training is not None and self.training.ending is Ending.CANCELLED
+
+
+def plan_purging(request: PurgeRequest) -> PurgePlan:
+    """What `purge` would do; reads only."""
+    return _plan(open_case(request.path, request.home, accept_licence=request.accept_licence))
+
+
+def purge(
+    request: PurgeRequest,
+    tell: Listener = lambda event: None,
+    cancelled: Callable[[], bool] = lambda: False,
+    resident: Resident | None = None,
+) -> PurgeOutcome:
+    """Train anew where the current version knows what was removed, prove it, delete the rest.
+
+    Raises:
+        TrainingError: the model still gives an answer that was removed; nothing was deleted.
+        DlmError: as training does.
+    """
+    case = open_case(request.path, request.home, accept_licence=request.accept_licence)
+    case.require_sound()
+    plan = _plan(case)
+    if not plan.removed:
+        return PurgeOutcome((), (), None, Garbage(()))
+    polite.prepare()
+    from dlm_engine.inference.resident import Resident
+
+    resident = resident or Resident()
+    outcome = None
+    if plan.trains:
+        from dlm_engine.training.session import train
+
+        wanted = TrainRequest(
+            request.path, request.home, Start.FRESH, accept_licence=request.accept_licence
+        )
+        outcome = train(wanted, tell, cancelled, resident)
+        if outcome.ending is Ending.EMPTY:
+            raise TrainingError(
+                str(request.path),
+                "has nothing left to learn, so there is no version to take the old one's place",
+                f"delete {case.store.root} to forget all of it",
+            )
+        if outcome.ending is Ending.CANCELLED:
+            return PurgeOutcome(plan.removed, (), outcome, Garbage(()))
+    tell(Status("asking for what was removed"))
+    proofs = _proofs(case, plan.removed, resident, lambda message: tell(Status(message)))
+    still = [proof for proof in proofs if not proof.forgotten]
+    if still and not request.unproven:
+        raise TrainingError(
+            _name(still[0].row),
+            f"is still known after training without it ({len(still)} of {len(proofs)} such)",
+            "remove what else in the document says it, or give --unproven if it is a guess; "
+            "nothing was deleted",
+        )
+    deleted = purge_store(case.store, {row.key for row in plan.removed})
+    return PurgeOutcome(plan.removed, proofs, outcome, deleted)
+
+
+def _plan(case: Case) -> PurgePlan:
+    from dlm_engine.data import rows_of
+    from dlm_engine.data.sources import expand, source_rows
+
+    if not case.store.exists():
+        return PurgePlan((), False, Garbage(()))
+    sources = expand(case.frontmatter.training, case.path)
+    present = {row.key for row in (*rows_of(case.document), *source_rows(sources))}
+    removed: dict[str, LearnedRow] = {}
+    trains = False
+    for version in _versions(case.store):
+        gone = [row for row in learned_by(version) or () if row.key not in present]
+        removed |= {row.key: row for row in gone}
+        trains = trains or (version.current and bool(gone))
+    rows = tuple(removed.values())
+    garbage = plan_purge(case.store, removed.keys()) if rows else Garbage(())
+    return PurgePlan(rows, trains, garbage)
+
+
+def _versions(store: Store) -> Iterator[Version]:
+    for adapter in (None, *store.adapters()):
+        yield from store.versions(adapter)
+
+
+def _name(row: LearnedRow) -> str:
+    return row.question or row.text.strip().splitlines()[0][:80]
+
+
+# --- asking --------------------------------------------------------------------------------
+
+
+def _proofs(
+    case: Case, removed: Sequence[LearnedRow], resident: Resident, report: Callable[[str], None]
+) -> tuple[Proof, ...]:
+    from dlm_engine.hardware import detect
+
+    weights = case.weights(report)
+    asked = [row for row in removed if row.kind != "source"]
+    current = case.store.current()
+    if current is None:
+        return ()
+    with resident.asking(weights, detect(), current.path, current.adapter_sha256()) as model:
+        now = [_said(model, case, weights, resident, row) for row in asked]
+    with resident.asking(weights, detect(), None, None) as model:
+        base = [_said(model, case, weights, resident, row) for row in asked]
+    return tuple(
+        Proof(row, answer, known, base_knows)
+        for row, (answer, known), (_, base_knows) in zip(asked, now, base, strict=True)
+    )
+
+
+def _said(
+    model: Any, case: Case, weights: Weights, resident: Resident, row: LearnedRow
+) -> tuple[str, bool]:
+    """The answer to the row's question, and whether it is the row's; "" for prose."""
+    from dlm_engine.data import TextRow, encode_row
+    from dlm_engine.inference.generate import generate
+    from dlm_engine.inference.judge import right
+    from dlm_engine.inference.model import Sampling
+    from dlm_engine.training.settings import sequence_length
+
+    chat = resident.chat(weights, case.frontmatter.system_prompt)
+    length = sequence_length(case.frontmatter.training, case.spec)
+    if row.kind == "text":
+        windows = encode_row(TextRow(row.section_id, row.text), chat, length)
+        return "", all(_by_heart(model, window) for window in windows)
+    answer = generate(model, chat, row.question, Sampling()).text
+    return answer, right(answer, row.text, row.question)
+
+
+def _by_heart(model: Any, window: Encoded) -> bool:
+    """As a run judges prose: of most tokens the model is surer than not."""
+    import torch
+
+    from dlm_engine.training.settings import LEARNED_PROSE
+
+    ids = torch.tensor([window.ids], device=next(model.parameters()).device)
+    with torch.inference_mode():
+        likely = model(input_ids=ids).logits[0, window.start - 1 : -1].float().softmax(-1)
+    sure = likely.gather(1, ids[0, window.start :, None]) >= 0.5
+    return float(sure.float().mean()) >= LEARNED_PROSE

@@ -8,6 +8,7 @@ stands in the table below and nowhere else.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ _ROWS = (
         "A document so large that an editor checks its syntax only (editors only).",
     ),
 )
+_WIDE = re.compile("[\u2e80-\U0010ffff]+")
 #: the name under which each section keeps its `_Facts`
 _KEPT = "checks"
 CODES: dict[str, Code] = {code: Code(code, severity, text) for code, severity, text in _ROWS}
@@ -109,7 +111,7 @@ def same_id(keys: Mapping[str, KeySpan], others: Iterable[str]) -> Iterator[Diag
 def about_tokens(text: str) -> int:
     """How many tokens a text has, guessed from its length."""
     # Scripts without spaces take about a token for each character.
-    wide = 0 if text.isascii() else sum(1 for c in text if ord(c) >= 0x2E80)
+    wide = 0 if text.isascii() else sum(map(len, _WIDE.findall(text)))
     return round((len(text) - wide) / CHARACTERS_PER_TOKEN + wide)
 
 

@@ -2,10 +2,11 @@
 
 Run: `python -m tests.bench document`. Prints, for each document, the time of a fresh
 parse and the median of one-character edits, diagnostics included, in the frontmatter, in
-the body and at the end, their ratio, and what a burst of edits takes. Times are processor
-time, so that a busy machine disturbs them less. Targets, on an otherwise idle core: an
-edit 0.7 ms or less at 10 KB and 6 ms or less at 1 MB, a burst 200 ms at most, a fresh
-parse of 1 MB 300 ms or less.
+the body and at the end, their ratio, and what a burst of edits takes; then the same for a
+document that is one section. Times are processor time, so that a busy machine disturbs them
+less. Targets, on an otherwise idle core: an edit 0.7 ms or less at 10 KB and 6 ms or less at
+1 MB (30 ms where that is one section), a burst 200 ms at most, a fresh parse of 1 MB 300 ms
+or less.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from statistics import median
 
 from dlm_engine.document import LiveDocument
@@ -65,6 +67,13 @@ def section(number: int) -> str:
         answer = f"```python\ndef item_{number}(x: int) -> int:\n    return x + {number}\n```"
     question = f"What does section number {number} describe, and why does it matter?"
     return f"::instruction::\n### Q\n{question}\n\n### A\n{answer}\n\n"
+
+
+def one_section(text: str) -> str:
+    """The same questions and answers under one fence."""
+    first, *rest = text.split("::instruction::\n")
+    asked = (part.partition("::preference::")[0] for part in rest)
+    return "".join([first, "::instruction::\n", *asked])
 
 
 def document(size: int, mark: str) -> str:
@@ -125,15 +134,17 @@ def measure(text: str, number: int = 41) -> Timing:
 
 def main() -> int:
     names = ("frontmatter", "body", "end")
-    print(f"{'document':22} {'fresh ms':>9}", *(f"{name:>12}" for name in names), end="")
+    print(f"{'document':30} {'fresh ms':>9}", *(f"{name:>12}" for name in names), end="")
     print(f" {'ratio':>6} {'burst':>7}")
-    for size in SIZES:
-        for kind, mark in (("ascii", "x"), ("unicode", "é😀")):
-            text = document(size, mark)
-            timing = measure(text)
-            print(f"{f'{len(text):,} {kind}':22} {timing.fresh:9.1f}", end=" ")
-            print(*(f"{timing.edits[name]:12.2f}" for name in names), end="")
-            print(f" {timing.ratio:6.0f} {timing.burst:7.1f}")
+    for size, kind, mark in product(SIZES, ("", "one section, "), ("x", "é😀")):
+        text = document(size, mark)
+        if kind:
+            text = one_section(text)
+        timing = measure(text)
+        name = f"{len(text):,} {kind}{'ascii' if text.isascii() else 'unicode'}"
+        print(f"{name:30} {timing.fresh:9.1f}", end=" ")
+        print(*(f"{timing.edits[name]:12.2f}" for name in names), end="")
+        print(f" {timing.ratio:6.0f} {timing.burst:7.1f}")
     return 0
 
 

@@ -12,6 +12,7 @@ from tree_sitter import Node
 
 from dlm_engine.document import LineIndex, LiveDocument, parse
 from dlm_engine.document.head import Head, read_head
+from dlm_engine.document.pieces import Left
 from dlm_engine.document.sections import SectionReading, read_section
 from dlm_engine.document.syntax import Window
 
@@ -232,9 +233,9 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts of the parts that are read, as they are."""
     texts: list[str] = []
 
-    def section(window: Window, node: Node) -> SectionReading:
+    def section(window: Window, node: Node, left: Left | None) -> SectionReading:
         texts.append(window.text_of(node))
-        return read_section(window, node)
+        return read_section(window, node, left)
 
     def head(window: Window, node: Node | None) -> Head:
         texts.append("head")

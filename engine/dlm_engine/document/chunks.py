@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
+from dlm_engine.document.pieces import Left
 from dlm_engine.document.sections import SectionReading
 
 
@@ -49,6 +50,27 @@ class Chunk(NamedTuple):
     reading: SectionReading
 
 
+class Extent(NamedTuple):
+    characters: int
+    bytes: int
+
+
+class Remains(NamedTuple):
+    """A chunk as it was, and how much of its text edits have left at its start and its end."""
+
+    chunk: Chunk
+    front: Extent
+    back: Extent
+
+    def less(self, front: Extent, back: Extent) -> Remains:
+        """What is left after one more edit, which left so much."""
+        return Remains(self.chunk, min(self.front, front), min(self.back, back))
+
+    @property
+    def left(self) -> Left:
+        return Left(self.chunk.reading.pieces, self.front.bytes, self.back.bytes)
+
+
 #: the reading of a chunk that was edited and is not yet read again
 STALE = SectionReading(None, ())
 
@@ -75,7 +97,7 @@ class Chunks:
         sizes = [item.size for item in items]
         units = zip(*sizes, strict=True) if sizes else ((), (), (), ())
         characters, size, rows, lines = (list(accumulate(unit, initial=0)) for unit in units)
-        noted = [i for i, item in enumerate(items) if item.reading.problems or item.reading.adapter]
+        noted = [i for i, item in enumerate(items) if item.reading.noted]
         return Chunks(items, characters, size, rows, lines, noted)
 
     def replaced(self, start: int, stop: int, items: Sequence[Chunk]) -> Chunks:

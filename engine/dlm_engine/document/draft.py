@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from tree_sitter import Point, Tree
 
-from dlm_engine.document.chunks import STALE, Chunk, size_of, touched
+from dlm_engine.document.chunks import STALE, Chunk, Extent, Remains, size_of, touched
 from dlm_engine.document.places import Places
 from dlm_engine.document.text import encode
 
@@ -23,8 +23,8 @@ class Draft:
         self.tree = tree.copy()
         #: chunks of the document before the edits that are no more
         self.gone: list[Chunk] = []
-        #: numbers of the chunks that were edited
-        self.stale: set[int] = set()
+        #: numbers of the chunks that were edited, and what is left of each that was one before
+        self.stale: dict[int, Remains | None] = {}
 
     def put(self, start: int, end: int, new: str) -> None:
         """Put `new` in the place of the characters from `start` to before `end`.
@@ -47,8 +47,17 @@ class Draft:
         self.gone += chunks.items[i:j]
         edited = Chunk(size_of(part, characters), chunks.characters[i], STALE)
         self.places = Places(text, data, chunks.replaced(i, j, [edited]))
+        remains = None
+        # The head is short, and who edits where two chunks meet edits both.
+        if i and j == i + 1:
+            front = Extent(start - chunks.characters[i], first - chunks.bytes[i])
+            back = Extent(chunks.characters[j] - end, chunks.bytes[j] - last)
+            remains = self.stale.get(i, Remains(chunks.items[i], front, back))
+            remains = remains and remains.less(front, back)
         fewer = j - i - 1
-        self.stale = {k if k < j else k - fewer for k in self.stale if not i <= k < j} | {i}
+        others = {k: was for k, was in self.stale.items() if not i <= k < j}
+        self.stale = {k if k < j else k - fewer: was for k, was in others.items()}
+        self.stale[i] = remains
 
 
 def _point_behind(start: Point, put: bytes) -> Point:

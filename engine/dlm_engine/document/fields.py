@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tree_sitter import Node
@@ -88,7 +89,7 @@ def near_header(window: Window, node: Node) -> _Near:
     return _Near(kind, span, Fix(f"Write {header}", (TextEdit(span, new),)))
 
 
-def read_fields(window: Window, nodes: list[Node]) -> list[Field]:
+def read_fields(window: Window, nodes: Sequence[Node]) -> list[Field]:
     fields: list[Field] = []
     for node in nodes:
         header = node.child_by_field_name("header")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Set
 from dlm_engine.document.codes import closest, report
 from dlm_engine.document.fences import AdapterName
 from dlm_engine.document.model import Diagnostic, Fix, QuestionAnswer, TextEdit
-from dlm_engine.document.sections import QuestionKey
+from dlm_engine.document.pieces import QuestionKey
 
 
 def undeclared(adapter: AdapterName, declared: Set[str]) -> Diagnostic | None:

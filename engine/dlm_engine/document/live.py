@@ -33,9 +33,9 @@ from dlm_engine.document.model import (
     Span,
 )
 from dlm_engine.document.moving import moved_problem, moved_section
+from dlm_engine.document.pieces import QuestionKey
 from dlm_engine.document.places import Places
 from dlm_engine.document.reading import read_head_chunk, read_section_chunks
-from dlm_engine.document.sections import QuestionKey
 from dlm_engine.document.syntax import frontmatter_of, parse_tree, section_at
 from dlm_engine.document.text import encode
 
@@ -94,7 +94,9 @@ class LiveDocument(Places):
                 head, chunk = read_head_chunk(text, data, root)
                 made = [chunk]
                 first, start = chunk.size.bytes, head.end
-            made += read_section_chunks(text, data, root, Span(first, chunks.bytes[j]), start)
+            part = Span(first, chunks.bytes[j])
+            remains = draft.stale.get(i) if j - i == 1 else None
+            made += read_section_chunks(text, data, root, part, start, remains)
             gone += chunks.items[i:j]
             come += made
             chunks = chunks.replaced(i, j, made)
@@ -126,7 +128,8 @@ class LiveDocument(Places):
         for index in self.chunks.noted:
             reading = self.chunks.items[index].reading
             by = self.chunks.moved_by(index)
-            problems += [moved_problem(problem, by) for problem in reading.problems]
+            found = (*reading.problems, *reading.secrets)
+            problems += [moved_problem(problem, by) for problem in found]
             if reading.adapter and declared is not None:
                 problem = undeclared(reading.adapter, declared)
                 problems += [moved_problem(problem, by)] if problem else []

@@ -95,8 +95,7 @@ class SectionType(StrEnum):
     AUDIO = "audio"
 
 
-@dataclass(frozen=True, slots=True)
-class QuestionAnswer:
+class QuestionAnswer(NamedTuple):
     """One `### Q` / `### A` pair; texts are stripped of surrounding blank lines and spaces."""
 
     question: str
@@ -106,8 +105,7 @@ class QuestionAnswer:
     answer_span: Span
 
 
-@dataclass(frozen=True, slots=True)
-class PreferenceTriple:
+class PreferenceTriple(NamedTuple):
     prompt: str
     chosen: str
     rejected: str

@@ -45,14 +45,14 @@ def moved_section(section: Section, by: int) -> Section:
         moved_span(section.span, by),
         fence and moved_span(fence, by),
         section.adapter,
-        tuple([_moved_pair(pair, by) for pair in section.pairs]),
-        tuple([_moved_triple(triple, by) for triple in section.triples]),
+        tuple([moved_pair(pair, by) for pair in section.pairs]),
+        tuple([moved_triple(triple, by) for triple in section.triples]),
         section.attributes,
         section.provenance,
     )
 
 
-def _moved_pair(pair: QuestionAnswer, by: int) -> QuestionAnswer:
+def moved_pair(pair: QuestionAnswer, by: int) -> QuestionAnswer:
     return QuestionAnswer(
         pair.question,
         pair.answer,
@@ -62,6 +62,6 @@ def _moved_pair(pair: QuestionAnswer, by: int) -> QuestionAnswer:
     )
 
 
-def _moved_triple(triple: PreferenceTriple, by: int) -> PreferenceTriple:
+def moved_triple(triple: PreferenceTriple, by: int) -> PreferenceTriple:
     span = moved_span(triple.span, by)
     return PreferenceTriple(triple.prompt, triple.chosen, triple.rejected, span)

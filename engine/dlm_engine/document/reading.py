@@ -9,14 +9,14 @@ a line.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from tree_sitter import Node
 
-from dlm_engine.document.chunks import Chunk, size_of
+from dlm_engine.document.chunks import Chunk, Remains, size_of
 from dlm_engine.document.head import Head, read_head
-from dlm_engine.document.model import Span
+from dlm_engine.document.model import LINE_END, Diagnostic, Span
 from dlm_engine.document.moving import moved_problem
 from dlm_engine.document.secrets import find_secrets
 from dlm_engine.document.sections import SectionReading, read_section
@@ -35,12 +35,20 @@ def read_head_chunk(text: str, data: bytes, root: Node) -> tuple[Head, Chunk]:
     return head, Chunk(size_of(part, window.length), 0, SectionReading(None, problems))
 
 
-def read_section_chunks(text: str, data: bytes, root: Node, part: Span, start: int) -> list[Chunk]:
+def read_section_chunks(
+    text: str,
+    data: bytes,
+    root: Node,
+    part: Span,
+    start: int,
+    remains: Remains | None = None,
+) -> list[Chunk]:
     """The sections of a part of the body.
 
     Args:
         part: in bytes of `data`, from where a section begins to where one ends.
         start: the code point at which the part starts.
+        remains: what edits left of the chunk that the part was.
     """
     chunks: list[Chunk] = []
     first, at = part.start, start
@@ -48,10 +56,14 @@ def read_section_chunks(text: str, data: bytes, root: Node, part: Span, start: i
         assert node.start_byte == first, "sections tile the body"
         written = data[first : node.end_byte]
         window = Window(text, written, first, at)
-        chunks.append(Chunk(size_of(written, window.length), at, read_section(window, node)))
+        left = remains.left if remains and node.byte_range == part else None
+        reading = read_section(window, node, left)
+        chunks.append(Chunk(size_of(written, window.length), at, reading))
         first += len(written)
         at += window.length
     assert first == part.end, "sections tile the body"
+    if remains is not None and len(chunks) == 1:
+        return [_with_secrets(chunks[0], _secrets_again(text, Span(start, at), remains))]
     _add_secrets(text, start, chunks)
     return chunks
 
@@ -76,5 +88,28 @@ def _add_secrets(text: str, start: int, chunks: list[Chunk]) -> None:
         while found and found[0].span.start < chunk.origin + chunk.size.characters:
             own.append(found.popleft())
         if own:
-            problems = (*chunk.reading.problems, *own)
-            chunks[index] = chunk._replace(reading=replace(chunk.reading, problems=problems))
+            chunks[index] = _with_secrets(chunk, own)
+
+
+def _with_secrets(chunk: Chunk, secrets: Sequence[Diagnostic]) -> Chunk:
+    if not secrets:
+        return chunk
+    return chunk._replace(reading=replace(chunk.reading, secrets=tuple(secrets)))
+
+
+def _secrets_again(text: str, place: Span, remains: Remains) -> list[Diagnostic]:
+    """The secrets of a section that was edited; only lines that changed are looked through."""
+    start, end = place
+    first, last = start + remains.front.characters, end - remains.back.characters
+    first = max(text.rfind("\n", start, first), text.rfind("\r", start, first), start - 1) + 1
+    line_end = LINE_END.search(text, last, end)
+    last = line_end.end() if line_end else end
+    was = remains.chunk
+    old = was.reading.secrets
+    front = (moved_problem(secret, start - was.origin) for secret in old)
+    back = (moved_problem(secret, end - was.origin - was.size.characters) for secret in old)
+    return [
+        *(secret for secret in front if secret.span.end <= first),
+        *(moved_problem(secret, first) for secret in find_secrets(text[first:last])),
+        *(secret for secret in back if secret.span.start >= last),
+    ]

@@ -49,9 +49,9 @@ def with_lf(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def line_end_of(text: str) -> str:
-    """The line end the text uses first; `\\n` when it has none."""
-    match = LINE_END.search(text)
+def line_end_of(text: str, start: int = 0, end: int | None = None) -> str:
+    """The line end that a part of the text uses first; `\\n` when it has none."""
+    match = LINE_END.search(text, start, len(text) if end is None else end)
     return match.group() if match else "\n"
 
 

@@ -59,6 +59,7 @@ class ClientFeatures:
     inlay_hints: bool = False
     inlay_hint_resolve: frozenset[str] = frozenset()
     code_lenses: bool = False
+    code_lens_resolve: frozenset[str] = frozenset()
     semantic_token_types: frozenset[str] = frozenset()
     semantic_token_modifiers: frozenset[str] = frozenset()
     semantic_tokens_multiline: bool = False
@@ -162,6 +163,7 @@ def client_features(initialize: Mapping[str, Any]) -> ClientFeatures:
         inlay_hints=c.there(text + "inlayHint"),
         inlay_hint_resolve=frozenset(c.words(text + "inlayHint.resolveSupport.properties")),
         code_lenses=c.there(text + "codeLens"),
+        code_lens_resolve=frozenset(c.words(text + "codeLens.resolveSupport.properties")),
         semantic_token_types=frozenset(c.words(text + "semanticTokens.tokenTypes")),
         semantic_token_modifiers=frozenset(c.words(text + "semanticTokens.tokenModifiers")),
         semantic_tokens_multiline=c.yes(text + "semanticTokens.multilineTokenSupport"),
@@ -248,7 +250,7 @@ def offered(client: ClientFeatures) -> dict[str, Any]:
         "documentHighlightProvider": {},
         "documentSymbolProvider": {"label": "dlm"},
         "workspaceSymbolProvider": {},
-        "codeLensProvider": {"resolveProvider": False},
+        "codeLensProvider": {"resolveProvider": "command" in client.code_lens_resolve},
         "documentLinkProvider": {"resolveProvider": False},
         "documentFormattingProvider": {},
         "documentRangeFormattingProvider": {},

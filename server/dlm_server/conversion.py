@@ -70,8 +70,12 @@ class Plain(dict[str, Any]):
     """An object that is plain JSON all through."""
 
 
+class PlainList(list[dict[str, Any]]):
+    """A list of such objects."""
+
+
 def plain(value: object) -> Any:
     """A value of protocol types, or plain JSON, as plain JSON."""
-    if value is None or isinstance(value, str | bool | Plain):
+    if value is None or isinstance(value, str | bool | Plain | PlainList):
         return value
     return converter().unstructure(value)

@@ -64,6 +64,7 @@ def test_every_offer_has_a_handler() -> None:
             "textDocument/semanticTokens/full",
             "textDocument/semanticTokens/range",
         },
+        "codeLensProvider": {"textDocument/codeLens", "codeLens/resolve"},
         "executeCommandProvider": {"workspace/executeCommand"},
         "workspaceSymbolProvider": {"workspace/symbol"},
         "diagnosticProvider": {"textDocument/diagnostic", "workspace/diagnostic"},

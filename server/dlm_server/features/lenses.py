@@ -7,12 +7,11 @@ stand in the text.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from dlm_engine.document import LiveDocument, QuestionAnswer, Section, Span
-from dlm_engine.document.moving import moved_span
+from dlm_engine.document import LiveDocument, Section, Span
 from dlm_server.features.hints import learned_texts
 
 
@@ -72,34 +71,13 @@ _TITLES = {
 }
 
 
-def lenses(live: LiveDocument, facts: Facts) -> tuple[Lens, ...]:
-    """In the order of the text."""
-    if live.frontmatter is None:
-        return ()
-    made = [*_of_document(live, facts)]
-    if facts.trusted:
-        for index, chunk in enumerate(live.chunks.items):
-            if (section := chunk.reading.section) is not None and section.pairs:
-                by = live.chunks.moved_by(index)
-                made += [_ask(facts, section, i, pair, by) for i, pair in enumerate(section.pairs)]
-    return tuple(made)
-
-
-def changed_sections(live: LiveDocument, trained: Trained) -> int:
-    """How many sections the current version has not seen, or has and the text has not."""
-    readings = (chunk.reading for chunk in live.chunks.items)
-    sections = [reading.section for reading in readings if reading.section is not None]
-    new = sum(1 for s in sections if trained.state(s) == "new" and any(learned_texts(s)))
-    gone = len(trained.section_ids - {s.id for s in sections})
-    # An edited section is one that is gone and one that is new.
-    return max(new, gone)
-
-
-def _of_document(live: LiveDocument, facts: Facts) -> list[Lens]:
+def document_lenses(live: LiveDocument, facts: Facts) -> list[Lens]:
+    """Those on top of a document, at its start."""
     head = live.frontmatter_span
-    assert head is not None
-    place = Span(head.start, head.start)
+    if live.frontmatter is None or head is None:
+        return []
     named: dict[str, object] = {"uri": facts.uri}
+    place = Span(head.start, head.start)
     made: list[Lens] = []
     if facts.trusted and facts.busy:
         made.append(Lens(place, "Cancel", "dlm.cancel", {}))
@@ -112,6 +90,39 @@ def _of_document(live: LiveDocument, facts: Facts) -> list[Lens]:
     return made
 
 
+def asked(live: LiveDocument, facts: Facts) -> Iterator[tuple[int, Section]]:
+    """The chunks with questions that may be asked, and what was read there."""
+    if live.frontmatter is None or not facts.trusted:
+        return
+    for index, chunk in enumerate(live.chunks.items):
+        section = chunk.reading.section
+        if section is not None and section.pairs:
+            yield index, section
+
+
+def ask_title(facts: Facts, section: Section, pair: int) -> str:
+    """What stands above question number `pair` of a section; the command is `dlm.askSection`."""
+    result = facts.result(section.id, pair)
+    title = "Ask" if result is None else _TITLES.get(result.state, "Ask again")
+    if section.pairs[pair].probe and title != _TITLES["running"]:
+        title = title.replace("Ask", "Ask probe", 1)
+    return title
+
+
+def ask_argument(facts: Facts, section: Section, pair: int) -> dict[str, object]:
+    return {"uri": facts.uri, "sectionId": section.id, "pair": pair}
+
+
+def changed_sections(live: LiveDocument, trained: Trained) -> int:
+    """How many sections the current version has not seen, or has and the text has not."""
+    readings = (chunk.reading for chunk in live.chunks.items)
+    sections = [reading.section for reading in readings if reading.section is not None]
+    new = sum(1 for s in sections if trained.state(s) == "new" and any(learned_texts(s)))
+    gone = len(trained.section_ids - {s.id for s in sections})
+    # An edited section is one that is gone and one that is new.
+    return max(new, gone)
+
+
 def _train_title(live: LiveDocument, facts: Facts) -> str:
     if facts.trained is None or facts.version is None:
         return "Train"
@@ -120,13 +131,3 @@ def _train_title(live: LiveDocument, facts: Facts) -> str:
         return "Train again"
     noun = "section" if changed == 1 else "sections"
     return f"Train again · {changed} {noun} changed since version {facts.version}"
-
-
-def _ask(facts: Facts, section: Section, index: int, pair: QuestionAnswer, moved_by: int) -> Lens:
-    result = facts.result(section.id, index)
-    title = "Ask" if result is None else _TITLES.get(result.state, "Ask again")
-    if pair.probe and title != _TITLES["running"]:
-        title = title.replace("Ask", "Ask probe", 1)
-    argument: dict[str, object] = {"uri": facts.uri, "sectionId": section.id, "pair": index}
-    place = moved_span(pair.question_span, moved_by)
-    return Lens(place, title, "dlm.askSection", argument)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 MODULES: Mapping[str, str] = {
+    "codeLens/resolve": "dlm_server.requests.code_lens",
     "textDocument/codeAction": "dlm_server.requests.code_action",
     "textDocument/codeLens": "dlm_server.requests.code_lens",
     "textDocument/completion": "dlm_server.requests.completion",

@@ -9,7 +9,7 @@ import pytest
 from tests.server.features.cursor import HEAD
 
 from dlm_engine.document import LiveDocument, Section
-from dlm_server.features.lenses import Facts, Lens, lenses
+from dlm_server.features.lenses import Facts, Lens, ask_argument, ask_title, asked, document_lenses
 
 TEXT = HEAD + (
     "\nProse.\n\n::instruction::\n### Q\nWho?\n### A\nShe.\n### Q !probe\nWhen?\n### A\nThen.\n"
@@ -40,7 +40,13 @@ def made(
 ) -> tuple[Lens, ...]:
     known = results or {}
     facts = Facts("file:///a.dlm", trusted, busy, trained, lambda *key: known.get(key))
-    return lenses(LiveDocument.open(text), facts)
+    live = LiveDocument.open(text)
+    made = document_lenses(live, facts)
+    for _, section in asked(live, facts):
+        for index, pair in enumerate(section.pairs):
+            title, argument = ask_title(facts, section, index), ask_argument(facts, section, index)
+            made.append(Lens(pair.question_span, title, "dlm.askSection", argument))
+    return tuple(made)
 
 
 def shown(found: tuple[Lens, ...]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.server.harness import GOOD, Client, RemoteError
+from tests.server.harness import GOOD, Client, RemoteError, insertion
 
 URI = "file:///room/a.dlm"
 TEXT = GOOD.removesuffix("---\n") + "training:\n  adapters:\n    tone: {}\n---\n"
@@ -81,3 +81,35 @@ def test_actions_and_links(opened: Client) -> None:
     assert action["diagnostics"] == shown
     (link,) = opened.request("textDocument/documentLink", {"textDocument": {"uri": URI}})
     assert link["target"].startswith("https://huggingface.co/")
+
+
+def test_lenses_are_resolved_for_clients_that_can_ask(client: Client) -> None:
+    able = {
+        "textDocument": {
+            "diagnostic": {},
+            "codeLens": {"resolveSupport": {"properties": ["command"]}},
+        }
+    }
+    offered = client.initialize(able)["capabilities"]
+    assert offered["codeLensProvider"] == {"resolveProvider": True}
+    client.open(URI, GOOD + "::instruction::\n### Q !probe\na\n### A\nb\n")
+    train, ask = client.request("textDocument/codeLens", {"textDocument": {"uri": URI}})
+    assert train["command"]["title"] == "Train"
+    assert "command" not in ask
+    resolved = client.request("codeLens/resolve", ask)
+    assert resolved["range"] == ask["range"]
+    assert resolved["command"]["title"] == "Ask probe"
+    assert resolved["command"]["arguments"] == [ask["data"]]
+    client.change(URI, 2, insertion(8, 0, "c"))
+    with pytest.raises(RemoteError, match="has changed"):
+        client.request("codeLens/resolve", ask)
+    with pytest.raises(RemoteError, match="no lens of dlm"):
+        client.request("codeLens/resolve", {"range": ask["range"], "data": 7})
+
+
+def test_lenses_are_whole_for_all_others(client: Client) -> None:
+    offered = client.initialize({"textDocument": {"diagnostic": {}}})["capabilities"]
+    assert offered["codeLensProvider"] == {"resolveProvider": False}
+    client.open(URI, GOOD + "::instruction::\n### Q\na\n### A\nb\n")
+    found = client.request("textDocument/codeLens", {"textDocument": {"uri": URI}})
+    assert [lens["command"]["title"] for lens in found] == ["Train", "Ask"]

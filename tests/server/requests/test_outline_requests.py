@@ -14,7 +14,8 @@ from lsprotocol import types as lsp
 from tests.server.features.cursor import HEAD
 from tests.server.features.random_documents import documents
 
-from dlm_engine.document import LiveDocument
+from dlm_engine.document import LiveDocument, Span
+from dlm_server import to_proto
 from dlm_server.capabilities import ClientFeatures
 from dlm_server.encodings import Encoding
 from dlm_server.features.highlights import TOKEN_TYPES
@@ -173,17 +174,59 @@ def test_answers_are_hints_only_where_nothing_else_shows_them() -> None:
     assert "⇒ She did." not in labels(off, everything)
 
 
+def titles(shot: Snapshot, *jobs: str) -> list[str]:
+    return [lens["command"]["title"] for lens in lenses_of(shot, jobs)]
+
+
 def test_lenses_are_commands() -> None:
     shot = snapshot(ASKED)
     train, ask = lenses_of(shot, ())
-    assert train.command == lsp.Command("Train", "dlm.train", arguments=[{"uri": URI}])
-    assert ask.command is not None
-    assert ask.command.command == "dlm.askSection"
-    assert [c.command and c.command.title for c in lenses_of(shot, ("train",))] == ["Cancel", "Ask"]
+    named = [{"uri": URI}]
+    assert train["command"] == {"title": "Train", "command": "dlm.train", "arguments": named}
+    assert ask["command"]["command"] == "dlm.askSection"
+    assert titles(shot, "train") == ["Cancel", "Ask"]
     stale = replace(shot, results={shot.live.document.sections[0].id: Result("stale")})  # type: ignore[dict-item]
-    assert [c.command and c.command.title for c in lenses_of(stale, ())] == ["Train", "Ask · stale"]
+    assert titles(stale) == ["Train", "Ask · stale"]
     assert lenses_of(replace(shot, settings=Settings(code_lens_enabled=False)), ()) == []
     assert lenses_of(replace(shot, settings=Settings(trusted=False)), ()) == []
+
+
+@pytest.mark.parametrize("encoding", list(Encoding))
+@given(text=documents(), changes=st.lists(st.tuples(st.floats(0, 1), st.text(max_size=3))))
+def test_lenses_kept_with_sections_are_as_fresh_ones(
+    encoding: Encoding, text: str, changes: list[tuple[float, str]]
+) -> None:
+    shot = snapshot(HEAD + text, encoding=encoding)
+    lenses_of(shot, ())
+    for at, new in changes:
+        place = round(at * len(shot.live.text))
+        shot = replace(shot, live=shot.live.edit([(place, place, new)]))
+        fresh = replace(shot, live=LiveDocument.open(shot.live.text))
+        assert lenses_of(shot, ()) == lenses_of(fresh, ())
+
+
+def test_lenses_of_an_edited_document_look_only_at_what_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = HEAD + "::instruction::\n### Q\na\n### A\nb\n" * 200
+    shot = snapshot(text)
+    before = lenses_of(shot, ())
+    assert len(before) == 201
+    looked: list[Span] = []
+    original = to_proto.places
+
+    def counted(live: LiveDocument, span: Span, encoding: Encoding) -> Any:
+        looked.append(span)
+        return original(live, span, encoding)
+
+    monkeypatch.setattr(to_proto, "places", counted)
+    at = len(HEAD) + len("::instruction::\n")
+    edited = replace(shot, live=shot.live.edit([(at, at, "\n")]))
+    after = lenses_of(edited, ())
+    # The one on top, and that of the section.
+    assert len(looked) == 2
+    lines = [lens["range"]["start"]["line"] for lens in before]
+    assert [lens["range"]["start"]["line"] for lens in after] == [0, *(n + 1 for n in lines[1:])]
 
 
 def test_symbols_of_open_documents_and_of_files(tmp_path: Path) -> None:

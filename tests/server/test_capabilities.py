@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from lsprotocol import types as lsp
-from tests.server.harness import GOOD
+from tests.server.harness import GOOD, insertion
 
 from dlm_server import requests
 from dlm_server.capabilities import ClientFeatures, client_features, offered
@@ -97,33 +97,48 @@ def test_capabilities_of_unknown_kinds_are_no_obstacle() -> None:
     assert found.code_action_literals
 
 
+def imported(code: str, names: str) -> list[str]:
+    """Which of `names` are imported when `code` has run in a process of its own."""
+    code = f"import sys; from dlm_server.serving import build; {code}; "
+    code += f"print(*sorted(set({names!r}.split()) & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    return done.stdout.split()
+
+
 def test_answering_initialize_imports_neither_the_types_nor_the_format() -> None:
     code = (
-        "import sys; from dlm_server.serving import build; "
         "server = build(lambda data: None); "
         "server.protocol.take({'id': 1, 'method': 'initialize', 'params': {}}); "
-        "server.protocol.step(); "
-        "print(*sorted({'lsprotocol', 'cattrs', 'yaml', 'pydantic', 'tree_sitter'} "
-        "& set(sys.modules)))"
+        "server.protocol.step()"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == ""
+    assert imported(code, "lsprotocol cattrs yaml pydantic tree_sitter") == []
 
 
-def test_the_first_diagnostics_do_not_wait_for_the_types() -> None:
-    item = {"uri": "file:///a.dlm", "languageId": "dlm", "version": 1, "text": GOOD}
-    code = (
-        "import sys; from dlm_server.serving import build; "
-        "server = build(lambda data: b'publishDiagnostics' in data and server.loop.stop()); "
-        "say = lambda **m: server.loop.deliver({'params': {}, **m}); "
-        "say(id=1, method='initialize'); say(method='initialized'); "
-        f"say(method='textDocument/didOpen', params={{'textDocument': {item!r}}}); "
-        "server.loop.run(server.protocol); "
-        "print(*sorted({'lsprotocol', 'cattrs', 'dlm_server.engine.service'} & set(sys.modules)))"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
-    )
-    assert done.stdout.strip() == ""
+ITEM = {"uri": "file:///a.dlm", "languageId": "dlm", "version": 1, "text": GOOD}
+CHANGE = {
+    "textDocument": {"uri": ITEM["uri"], "version": 2},
+    "contentChanges": [insertion(5, 0, "x")],
+}
+SESSION = (
+    "server = build(lambda data: {end!r} in data and server.loop.stop()); "
+    "say = lambda **m: server.loop.deliver({{'params': {{}}, **m}}); "
+    "say(id=1, method='initialize'); say(method='initialized'); "
+    "say(method='textDocument/didOpen', params={{'textDocument': {item!r}}}); "
+    "{more}; server.loop.run(server.protocol)"
+)
+
+
+def test_neither_the_first_diagnostics_nor_the_first_edit_wait_for_the_types() -> None:
+    more = f"say(method='textDocument/didChange', params={CHANGE!r})"
+    code = SESSION.format(end=b"publishDiagnostics", item=ITEM, more=more)
+    assert imported(code, "lsprotocol cattrs dlm_server.engine.service") == []
+
+
+def test_listing_export_targets_imports_nothing_that_exports() -> None:
+    asked = {"command": "dlm.exportTargets", "arguments": [{"uri": ITEM["uri"]}]}
+    more = f"say(id=2, method='workspace/executeCommand', params={asked!r})"
+    code = SESSION.format(end=b"Q4_K_M", item=ITEM, more=more)
+    names = "model run capabilities checks llama quantise"
+    modules = " ".join(f"dlm_engine.export.{name}" for name in names.split())
+    assert imported(code, modules) == ["dlm_engine.export.model"]

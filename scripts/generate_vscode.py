@@ -54,7 +54,11 @@ LAST_HEADING = "Server and engine"
 
 def property_of(setting: Setting) -> dict[str, Any]:
     scope = "machine-overridable" if setting.scope == "machine" else "window"
-    return {**setting.schema(), "scope": scope}
+    shape: dict[str, Any] = {**setting.schema(), "scope": scope}
+    # Elsewhere backticks would be shown as they are.
+    if "`" in shape["description"]:
+        shape["markdownDescription"] = shape.pop("description")
+    return shape
 
 
 def properties() -> dict[str, dict[str, Any]]:

@@ -222,6 +222,7 @@ COMMANDS = (
     "dlm.openStore",
     "dlm.restartEngine",
     "dlm.migrate",
+    "dlm.newDocument",
     "dlm.newId",
     "dlm.debugInformation",
     "dlm/listBaseModels",

@@ -96,6 +96,22 @@ export function details(result: SectionResult): readonly (readonly [string, stri
   return found;
 }
 
+export interface Comparison {
+  readonly side: "base" | "reference";
+  readonly title: string;
+}
+
+/** With what the model's answer can be compared side by side: what is there and says something else. */
+export function comparisons(result: SectionResult): readonly Comparison[] {
+  const offered: readonly Comparison[] = [
+    { side: "reference", title: "Compare with the document" },
+    { side: "base", title: "Compare with the base" },
+  ];
+  return offered.filter(
+    ({ side }) => result.adapted !== null && result[side] !== null && result[side] !== result.adapted,
+  );
+}
+
 /** A code block whose fence is longer than any run of backticks inside: nothing gets out. */
 export function fenced(text: string): string {
   const runs = text.match(/`+/g) ?? [];

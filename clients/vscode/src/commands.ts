@@ -6,6 +6,7 @@
 import * as path from "node:path";
 import * as vscode from "vscode";
 
+import { type Comparison, comparisons, oneLine } from "./answers";
 import { asked } from "./arguments";
 import { exportDocument } from "./exporting";
 import { usable } from "./page";
@@ -24,6 +25,7 @@ export function registerCommands(
   installServer: () => Promise<void>,
 ): vscode.Disposable {
   const commands: Record<string, (first?: unknown, second?: unknown) => unknown> = {
+    "dlm.newDocument": () => newDocument(server),
     "dlm.train": async (first) => {
       const document = await saved(first);
       await server.run("dlm.train", { uri: server.uriOf(document.uri) });
@@ -70,7 +72,7 @@ export function registerCommands(
     },
     "dlm.setBaseModel": async (first) => setBaseModel(server, await about(server, first)),
     "dlm.addSource": async (first) => addSource(server, await documentOf(first)),
-    "dlm.compareAnswer": (first) => compare(results, first as { uri: string; at: number }),
+    "dlm.compareAnswer": (first) => compare(results, first as Compared | undefined),
     "dlm.installServer": installServer,
     "dlm.restartServer": restart,
     "dlm.restartEngine": () => server.run("dlm.restartEngine", {}),
@@ -246,7 +248,8 @@ async function openStore(server: Server, argument: { uri: string }): Promise<voi
   }
 }
 
-async function setBaseModel(server: Server, argument: { uri: string }): Promise<void> {
+/** The base that a person picks; undefined when none. */
+async function pickBase(server: Server): Promise<string | undefined> {
   const bases = await server.run<BaseModel[]>("dlm/listBaseModels", {});
   const picked = await vscode.window.showQuickPick(
     bases.map((base) => ({
@@ -256,8 +259,22 @@ async function setBaseModel(server: Server, argument: { uri: string }): Promise<
     })),
     { title: "The base to train on", matchOnDescription: true, matchOnDetail: true },
   );
-  if (picked !== undefined) {
-    await server.run("dlm.setBaseModel", { ...argument, key: picked.label });
+  return picked?.label;
+}
+
+async function newDocument(server: Server): Promise<void> {
+  const base = await pickBase(server);
+  if (base !== undefined) {
+    const { text } = await server.run<{ text: string }>("dlm.newDocument", { base });
+    const document = await vscode.workspace.openTextDocument({ language: "dlm", content: text });
+    await vscode.window.showTextDocument(document);
+  }
+}
+
+async function setBaseModel(server: Server, argument: { uri: string }): Promise<void> {
+  const key = await pickBase(server);
+  if (key !== undefined) {
+    await server.run("dlm.setBaseModel", { ...argument, key });
   }
 }
 
@@ -279,18 +296,56 @@ async function addSource(server: Server, document: vscode.TextDocument): Promise
   }
 }
 
-async function compare(results: Results, { uri, at }: { uri: string; at: number }): Promise<void> {
-  const document = vscode.Uri.parse(uri);
-  const result: SectionResult | undefined = results.of(document)[at];
-  if (result !== undefined) {
-    await vscode.commands.executeCommand(
-      "vscode.diff",
-      results.answerUri(document, at, "base"),
-      results.answerUri(document, at, "adapted"),
-      `Base ↔ Adapted: ${result.question.slice(0, 60)}`,
-      { preview: true },
-    );
+/** Which of a document's results, and with which side of it the answer is compared. */
+interface Compared {
+  readonly uri: string;
+  readonly at: number;
+  readonly side: Comparison["side"];
+}
+
+async function compare(results: Results, given: Compared | undefined): Promise<void> {
+  const result = given === undefined ? atCursor(results) : results.of(vscode.Uri.parse(given.uri))[given.at];
+  if (result === undefined) {
+    throw new Error("there is no answer here any more: ask again");
   }
+  const offered = comparisons(result);
+  const picked =
+    given !== undefined
+      ? offered.find((one) => one.side === given.side)
+      : offered.length > 1
+        ? await vscode.window.showQuickPick(
+            offered.map((one) => ({ ...one, label: one.title })),
+            { title: result.question },
+          )
+        : offered[0];
+  if (picked === undefined) {
+    if (offered.length === 0) {
+      void vscode.window.showInformationMessage("There is nothing else that the answer could be compared with.");
+    }
+    return;
+  }
+  const name = { base: "Base", reference: "Document" }[picked.side];
+  await vscode.commands.executeCommand(
+    "vscode.diff",
+    results.snapshot(name, result[picked.side] ?? ""),
+    results.snapshot("Adapted", result.adapted ?? ""),
+    `${name} ↔ Adapted: ${oneLine(result.question, 60)}`,
+    { preview: true },
+  );
+}
+
+/** The answer at the cursor, or the nearest above it. */
+function atCursor(results: Results): SectionResult {
+  const editor = vscode.window.activeTextEditor;
+  const cursor = editor?.selection.active.line ?? 0;
+  const above = (editor === undefined ? [] : results.of(editor.document.uri))
+    .filter((result) => result.range.start.line <= cursor + 1)
+    .sort((a, b) => a.range.start.line - b.range.start.line)
+    .pop();
+  if (above === undefined) {
+    throw new Error("no question at or above the cursor has been answered");
+  }
+  return above;
 }
 
 async function debugInformation(server: Server): Promise<void> {

@@ -5,7 +5,7 @@
 
 import * as vscode from "vscode";
 
-import { details, fenced, lineOf, type Look, lookOf, summary } from "./answers";
+import { comparisons, details, fenced, lineOf, type Look, lookOf, summary } from "./answers";
 import type { SectionResult, SectionResults } from "./protocol";
 
 const COLOURS: Readonly<Record<Look, string>> = {
@@ -20,6 +20,9 @@ export const ANSWER_SCHEME = "dlm-answer";
 
 export class Results implements vscode.Disposable, vscode.TextDocumentContentProvider {
   private readonly kept = new Map<string, SectionResults>();
+  /** answers that are compared in an editor of their own */
+  private readonly texts = new Map<string, string>();
+  private shown = 0;
   private readonly changed = new vscode.EventEmitter<SectionResults>();
   private readonly type = vscode.window.createTextEditorDecorationType({
     rangeBehavior: vscode.DecorationRangeBehavior.ClosedClosed,
@@ -35,7 +38,10 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
       this.changed,
       heard((results) => this.take(results)),
       vscode.window.onDidChangeVisibleTextEditors((editors) => editors.forEach((e) => this.draw(e))),
-      vscode.workspace.onDidCloseTextDocument((document) => this.kept.delete(document.uri.toString())),
+      vscode.workspace.onDidCloseTextDocument(({ uri }) => {
+        this.kept.delete(uri.toString());
+        this.texts.delete(uri.toString());
+      }),
       vscode.workspace.onDidChangeConfiguration((change) => {
         if (change.affectsConfiguration("dlm.results.display")) {
           vscode.window.visibleTextEditors.forEach((editor) => this.draw(editor));
@@ -55,18 +61,16 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
     vscode.window.visibleTextEditors.forEach((editor) => this.draw(editor));
   }
 
-  /** Where the full text of one side of a result can be read. */
-  answerUri(document: vscode.Uri, at: number, side: "base" | "adapted" | "reference"): vscode.Uri {
-    return vscode.Uri.from({
-      scheme: ANSWER_SCHEME,
-      path: `/${side}.txt`,
-      query: JSON.stringify([document.toString(), at, side]),
-    });
+  /** Where `text` can be read as it is now, whatever is answered later. */
+  snapshot(name: string, text: string): vscode.Uri {
+    this.shown += 1;
+    const uri = vscode.Uri.from({ scheme: ANSWER_SCHEME, path: `/${name}.txt`, query: String(this.shown) });
+    this.texts.set(uri.toString(), text);
+    return uri;
   }
 
   provideTextDocumentContent(uri: vscode.Uri): string {
-    const [document, at, side] = JSON.parse(uri.query) as [string, number, "base"];
-    return this.kept.get(document)?.items[at]?.[side] ?? "";
+    return this.texts.get(uri.toString()) ?? "";
   }
 
   dispose(): void {
@@ -132,12 +136,12 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
         text.appendMarkdown(`**${heading}**\n\n${fenced(said)}\n\n`);
       }
     }
-    if (result.base !== null && result.adapted !== null) {
-      // Only this command may be run from the hover, and its arguments are a place, no text.
-      text.isTrusted = { enabledCommands: ["dlm.compareAnswer"] };
-      const argument = encodeURIComponent(JSON.stringify([{ uri: uri.toString(), at }]));
-      text.appendMarkdown(`[Compare side by side](command:dlm.compareAnswer?${argument})`);
-    }
-    return text;
+    // Only this command may be run from the hover, and its arguments are a place, no text.
+    text.isTrusted = { enabledCommands: ["dlm.compareAnswer"] };
+    const links = comparisons(result).map(({ side, title }) => {
+      const argument = encodeURIComponent(JSON.stringify([{ uri: uri.toString(), at, side }]));
+      return `[${title}](command:dlm.compareAnswer?${argument})`;
+    });
+    return text.appendMarkdown(links.join(" · "));
   }
 }

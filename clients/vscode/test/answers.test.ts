@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { details, fenced, lineOf, lookOf, oneLine, summary } from "../src/answers";
+import { comparisons, details, fenced, lineOf, lookOf, oneLine, summary } from "../src/answers";
 import type { SectionResult } from "../src/protocol";
 
 function result(more: Partial<SectionResult> = {}): SectionResult {
@@ -60,6 +60,15 @@ test("the hover has all of it, once, and leaves out what there is not", () => {
     ["", "Adapted", "Base", "Document"],
   );
   assert.match(details(result({ state: "stale" }))[0]?.[1] ?? "", /stale.*version 3/);
+});
+
+test("an answer is compared with what says something else", () => {
+  const sides = (more: Partial<SectionResult>): string[] => comparisons(result(more)).map(({ side }) => side);
+  assert.deepEqual(sides({}), []);
+  assert.deepEqual(sides({ base: "Nobody." }), ["base"]);
+  assert.deepEqual(sides({ base: "Nobody.", reference: "Bo keeps it." }), ["reference", "base"]);
+  assert.deepEqual(sides({ base: "Nobody.", adapted: null, state: "error" }), []);
+  assert.deepEqual(sides({ reference: null }), []);
 });
 
 test("an answer cannot leave its code block", () => {

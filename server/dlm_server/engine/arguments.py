@@ -64,6 +64,11 @@ class OfBase:
 
 
 @dataclass(frozen=True, slots=True)
+class OfNew:
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
 class OfSource:
     uri: str
     path: str

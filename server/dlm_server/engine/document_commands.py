@@ -15,6 +15,7 @@ from dlm_server.engine.arguments import (
     Nothing,
     OfBase,
     OfDocument,
+    OfNew,
     OfSource,
     dlm_id_of,
     target_of,
@@ -104,6 +105,13 @@ def list_base_models(session: Session, argument: Nothing) -> list[dict[str, Any]
     from dlm_engine.bases.registry import REGISTRY
 
     return [_base(spec) for spec in REGISTRY.values()]
+
+
+def new_document(session: Session, argument: OfNew) -> dict[str, str]:
+    """The text of a fresh document, as `dlm init` writes it; nothing is written here."""
+    from dlm_engine.document import new_document
+
+    return {"text": new_document(argument.base)}
 
 
 def _base(spec: Any) -> dict[str, Any]:

@@ -61,6 +61,13 @@ export async function run(workbench, step, settings) {
     return (await text.innerText()).replaceAll("\u00a0", " ");
   });
 
+  await step("new document", async () => {
+    await workbench.command("dlm: New Document");
+    await page.locator(".quick-input-list .monaco-list-row", { hasText: "smollm2-135m" }).click();
+    const text = page.locator(".editor-instance .view-lines", { hasText: "base_model: smollm2-135m" });
+    await text.waitFor();
+  });
+
   await step("update", async () => {
     const before = readFileSync(settings.pointer, "utf-8");
     // As an older version of the extension would have left it.

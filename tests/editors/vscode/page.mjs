@@ -130,6 +130,22 @@ export class Workbench {
     );
   }
 
+  /** Both sides of the comparison in front, as text; it is closed again. */
+  async comparison() {
+    const sides = this.page.locator(".monaco-diff-editor .editor.original, .monaco-diff-editor .editor.modified");
+    const text = () => sides.locator(".view-lines").allInnerTexts();
+    const seen = await this.until("both sides", text, (found) => found.filter((side) => side.trim()).length === 2);
+    const title = await this.page.locator(".tab.active .label-name").innerText();
+    await this.picture("vscode-compare");
+    await this.press("Control+F4");
+    return [title, ...seen].map((said) => said.replaceAll("\u00a0", " ").trim());
+  }
+
+  /** The rows of the training view's first table, the versions. */
+  async versions() {
+    return this.view().locator("table").first().locator("tbody tr").allInnerTexts();
+  }
+
   async statusItem() {
     const item = this.page.locator('.statusbar-item[id*="dlm.running"]');
     return (await item.count()) > 0 ? (await item.first().innerText()).trim() : "";

@@ -1,5 +1,7 @@
 /** From an old document to a model that follows its edits, on a base that learns in seconds. */
 
+import { readFileSync } from "node:fs";
+
 import { exportFirst } from "./steps.mjs";
 
 export async function run(workbench, step, settings) {
@@ -103,9 +105,74 @@ export async function run(workbench, step, settings) {
     );
   });
   await step("versions", async () => {
-    const rows = workbench.view().locator("table").first().locator("tbody tr");
-    await rows.nth(1).waitFor();
-    return rows.allInnerTexts();
+    return workbench.until("two versions", () => workbench.versions(), (rows) => rows.length === 2);
+  });
+
+  await step("roll back", async () => {
+    await workbench.view().getByRole("button", { name: "Use" }).click();
+    const rows = await workbench.until(
+      "the version before is current",
+      () => workbench.versions(),
+      ([newer, older]) => /current/.test(older) && !/current/.test(newer),
+    );
+    await workbench.until(
+      "answers of the newer version are stale",
+      () => workbench.drawn(),
+      (drawn) => drawn.some((text) => text.includes(settings.answers.after) && text.includes("stale")),
+    );
+    await workbench.picture("vscode-rolled-back");
+    await workbench.press("Control+1");
+    await workbench.command("dlm: Ask All !probe Questions");
+    await workbench.until(
+      "what the version before knew",
+      () => workbench.drawn(),
+      (drawn) => drawn.some((text) => text.startsWith(`✗ ${settings.answers.before}`)),
+      settings.patience,
+    );
+    return rows;
+  });
+
+  await step("compare", async () => {
+    await workbench.gotoLine(settings.lines.answer);
+    await workbench.command("dlm: Compare the Answer at the Cursor");
+    await workbench.page.locator(".quick-input-list .monaco-list-row", { hasText: "with the document" }).click();
+    const reference = await workbench.comparison();
+    // From the hover, as one who has just read the answer does.
+    await workbench.page.locator(".view-line", { hasText: settings.question }).first().hover({ position: { x: 60, y: 9 } });
+    await workbench.page.locator(".monaco-hover:visible a", { hasText: "Compare with the base" }).click();
+    const base = await workbench.comparison();
+    return { reference, base };
+  });
+
+  await step("automatic save", async () => {
+    await workbench.command("File: Toggle Auto Save");
+    await workbench.gotoLine(settings.lines.place, 1);
+    await workbench.press("End", "Shift+Home");
+    await workbench.type(settings.answers.moved);
+    await workbench.press("Escape");
+    await workbench.until(
+      "the edit in the file",
+      () => readFileSync(`${settings.folder}/${settings.file}`, "utf-8"),
+      (text) => text.includes(settings.answers.moved),
+    );
+    // One job runs at a time: whoever answers has not been trained by then, and was not asked to be.
+    await workbench.clickLens("Ask", 0);
+    await workbench.until(
+      "an answer after the automatic save",
+      () => workbench.drawn(),
+      (drawn) => drawn.some((text) => text.includes(settings.answers.asked) && !text.includes("stale")),
+      settings.patience,
+    );
+    const untrained = await workbench.versions();
+    await workbench.press("Control+S");
+    const trained = await workbench.until(
+      "the version of a save by hand",
+      () => workbench.versions(),
+      (rows) => rows.length > untrained.length,
+      settings.patience,
+    );
+    await workbench.command("File: Toggle Auto Save");
+    return { untrained, trained };
   });
 
   await step("tests", async () => {

@@ -41,9 +41,13 @@ def document(base: Path) -> str:
     return f"---\n{head}---\n\n{BODY}"
 
 
+#: Were a save to begin a training, it would before anything else is asked for.
+SESSION = {"dlm.train.maxSteps": 300, "dlm.train.settleMilliseconds": 0}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("editor", [{"dlm.train.maxSteps": 300}], indirect=True)
+@pytest.mark.parametrize("editor", [SESSION], indirect=True)
 def test_a_session(editor: Editor, tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny-base")
     notes = editor.folder / "notes.dlm"
@@ -54,20 +58,40 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
         patience=180,
         file=notes.name,
         # By then the completion has added a line.
-        lines={"version": 3, "unknown": 5, "answer": 23},
-        answers={"asked": "Ana keeps it.", "before": "It is 4417.", "after": "It is 9."},
+        lines={"version": 3, "unknown": 5, "answer": 23, "place": 18},
+        question="What is the code?",
+        answers={
+            "asked": "Ana keeps it.",
+            "before": "It is 4417.",
+            "after": "It is 9.",
+            "moved": "In Vik.",
+        },
     )
 
     assert any("did you mean `training`" in row for row in seen["diagnostics"].seen)
     assert seen["complete"].seen["keys"][0] == "export"
     assert seen["complete"].seen["values"] == ["Q4_K_M", "Q5_K_M", "Q6_K", "Q8_0"]
     assert "known" in seen["train"].seen
-    assert any("version" in row or "Use" in row for row in seen["versions"].seen)
+    assert [row.split()[0] for row in seen["versions"].seen] == ["2", "1"]
+    assert ["current" in row for row in seen["versions"].seen] == [True, False]
+    assert ["current" in row for row in seen["roll back"].seen] == [False, True]
+    compared = seen["compare"].seen
+    assert compared["reference"] == [
+        "Document ↔ Adapted: What is the code?",
+        "It is 9.",
+        "It is 4417.",
+    ]
+    assert compared["base"][2] == "It is 4417."
+    # Saved automatically the document is not trained; saved by hand it is, as it stands by then.
+    assert seen["automatic save"].seen["untrained"] == seen["roll back"].seen
+    assert [row.split()[0] for row in seen["automatic save"].seen["trained"]] == ["3", "2", "1"]
     text = notes.read_text()
     assert "dlm_version: 15\n" in text
     assert "  default_quant: Q8_0\n" in text
     # Answers stand beside the text and never in it.
-    assert text.endswith(BODY.replace("It is 4417.", "It is 9."))
+    assert text.endswith(
+        BODY.replace("It is 4417.", "It is 9.").replace("In Norby.", "In Vik."),
+    )
     assert "choose another base" in seen["export"].seen
 
 

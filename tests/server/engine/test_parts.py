@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from tests.server.engine.turning import TurnedLoop
@@ -13,7 +13,9 @@ from tests.tiny import document_text
 from dlm_engine.document import LiveDocument, Severity, apply_edits, parse
 from dlm_engine.errors import DocumentError
 from dlm_engine.worker.messages import Ending, Phase, Progress, Result, Trouble
+from dlm_server.dispatch import RequestFailed
 from dlm_server.engine.client import State
+from dlm_server.engine.commands import execute
 from dlm_server.engine.content import saved_content
 from dlm_server.engine.directives import base_model_edit, new_id_edit, smallest_edit, source_edit
 from dlm_server.engine.pacing import Paced
@@ -22,6 +24,7 @@ from dlm_server.engine.results import MOST_TEXT, DocumentResults, SectionResult
 from dlm_server.engine.save import Save, SaveReasons, Verdict, verdict
 from dlm_server.engine.status import JobState, Last, message_of, status_json
 from dlm_server.engine.trained import TrainedViews
+from dlm_server.session import Session
 from dlm_server.settings import Settings
 
 TEXT = document_text("smollm2-135m")
@@ -344,6 +347,17 @@ def test_the_base_and_the_id_are_set_by_a_small_edit() -> None:
     assert document.frontmatter.dlm_id != "01HZ4X7TGZM3J1A2B3C4D5E6F7"
     with pytest.raises(DocumentError):
         base_model_edit(LiveDocument.open("no frontmatter"), "qwen2.5-0.5b")
+
+
+def test_a_new_document_has_its_base_and_no_problem() -> None:
+    nobody = cast("Session", None)
+    text = execute(nobody, "dlm.newDocument", [{"base": "qwen2.5-0.5b"}])["text"]
+    document, problems = parse(text)
+    assert problems == []
+    assert document.frontmatter is not None
+    assert document.frontmatter.base_model == "qwen2.5-0.5b"
+    with pytest.raises(RequestFailed):
+        execute(nobody, "dlm.newDocument", [{"base": ""}])
 
 
 # --- the store -----------------------------------------------------------------------------

@@ -8,6 +8,9 @@ import type { ResultState, SectionResult } from "./protocol";
 /** Longest answer at the end of a line, in characters; the hover has the rest. */
 const LONGEST = 64;
 const LONGEST_BASE = 40;
+/** What the line, the answer and the base's answer may have together before the last is cut more. */
+const COLUMNS = 126;
+const SHORTEST_BASE = 16;
 
 const SIGNS: Readonly<Record<ResultState, string>> = {
   running: "…",
@@ -58,12 +61,18 @@ export function summary(result: SectionResult): string {
   const shown = answer.trim() === "" ? (result.state === "running" ? "" : "(no words)") : answer;
   const parts = [`${asked}${sign} ${oneLine(shown, LONGEST)}`.trimEnd()];
   if (result.base !== null && result.base.trim() !== "" && result.base !== result.adapted) {
-    parts.push(`base: ${oneLine(result.base, LONGEST_BASE)}`);
+    const line = result.pair === null ? "" : lastLine(result.question);
+    const room = COLUMNS - line.length - (parts[0]?.length ?? 0);
+    parts.push(`base: ${oneLine(result.base, Math.min(LONGEST_BASE, Math.max(SHORTEST_BASE, room)))}`);
   }
   if (result.state === "stale") {
     parts.push("stale");
   }
   return parts.join("   ·   ");
+}
+
+function lastLine(question: string): string {
+  return (question.trim().split(/\r\n|\r|\n/).pop() ?? "").trim();
 }
 
 const STATES: Readonly<Record<ResultState, string>> = {
@@ -85,8 +94,9 @@ export function details(result: SectionResult): readonly (readonly [string, stri
   }
   for (const [heading, text] of [
     ["Adapted", result.adapted],
+    ["Document", result.reference === result.adapted ? null : result.reference],
+    // Last: it is often long, and what it says is made up.
     ["Base", result.base],
-    ["Document", result.reference],
     ["Error", result.error],
   ] as const) {
     if (text !== null && text.trim() !== "") {
@@ -134,8 +144,7 @@ export function lineOf(
   if (result.pair === null) {
     return said < lineCount ? said : undefined;
   }
-  const lines = result.question.trim().split(/\r\n|\r|\n/);
-  const wanted = (lines[lines.length - 1] ?? "").trim();
+  const wanted = lastLine(result.question);
   for (let away = 0; away < lineCount; away++) {
     for (const line of away === 0 ? [said] : [said - away, said + away]) {
       if (line >= 0 && line < lineCount && lineText(line).trim() === wanted) {

@@ -129,19 +129,20 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
 
   private hover(uri: vscode.Uri, result: SectionResult, at: number): vscode.MarkdownString {
     const text = new vscode.MarkdownString();
-    for (const [heading, said] of details(result)) {
-      if (heading === "") {
-        text.appendText(said).appendMarkdown("\n\n");
-      } else {
-        text.appendMarkdown(`**${heading}**\n\n${fenced(said)}\n\n`);
-      }
-    }
     // Only this command may be run from the hover, and its arguments are a place, no text.
     text.isTrusted = { enabledCommands: ["dlm.compareAnswer"] };
     const links = comparisons(result).map(({ side, title }) => {
       const argument = encodeURIComponent(JSON.stringify([{ uri: uri.toString(), at, side }]));
-      return `[${title}](command:dlm.compareAnswer?${argument})`;
+      return ` · [${title}](command:dlm.compareAnswer?${argument})`;
     });
-    return text.appendMarkdown(links.join(" · "));
+    for (const [heading, said] of details(result)) {
+      if (heading === "") {
+        // Before the texts: below a long one a link is out of sight.
+        text.appendText(said).appendMarkdown(`${links.join("")}\n\n`);
+      } else {
+        text.appendMarkdown(`**${heading}**\n\n${fenced(said)}\n\n`);
+      }
+    }
+    return text;
   }
 }

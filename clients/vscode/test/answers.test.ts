@@ -40,6 +40,16 @@ test("one line says how it ended, what was answered and what the base says", () 
   }
 });
 
+test("the base's answer has the room that the line and the answer leave it", () => {
+  const base = "The base goes on and on about lamps and those who keep them.";
+  const shown = (question: string, adapted: string): number =>
+    (summary(result({ question, adapted, base })).split("base: ")[1] ?? "").length;
+  assert.ok(shown("Who?", "Ana.") > 30);
+  const long = "x".repeat(60);
+  assert.ok(shown(long, long) <= 16);
+  assert.ok(shown(long, long) > 8);
+});
+
 test("long answers are cut at a word, and never inside a letter", () => {
   assert.equal(oneLine("one two three", 9), "one two…");
   assert.equal(oneLine("one\ttwo\r\nthree", 40), "one two three");
@@ -57,8 +67,9 @@ test("looks", () => {
 test("the hover has all of it, once, and leaves out what there is not", () => {
   assert.deepEqual(
     details(result({ state: "failed", base: "x", adapted: "y\nz" })).map(([heading]) => heading),
-    ["", "Adapted", "Base", "Document"],
+    ["", "Adapted", "Document", "Base"],
   );
+  assert.deepEqual(details(result({ base: "x" })).map(([heading]) => heading), ["", "Adapted", "Base"]);
   assert.match(details(result({ state: "stale" }))[0]?.[1] ?? "", /stale.*version 3/);
 });
 

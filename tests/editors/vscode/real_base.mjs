@@ -48,6 +48,8 @@ export async function run(workbench, step, settings) {
   await workbench.until("the engine at rest", () => workbench.statusItem(), (text) => text === "");
   await workbench.view().getByRole("button", { name: "Train again" }).waitFor();
   await workbench.picture("vscode-answers");
+  await workbench.picture("walkthrough-answers", { x: 348, y: 90, width: 1076, height: 500 });
+  await workbench.picture("walkthrough-training", { x: 48, y: 36, width: 300, height: 420 });
 
   await step("hover", async () => {
     const question = workbench.page.locator(".view-line", { hasText: settings.question }).first();
@@ -71,4 +73,14 @@ export async function run(workbench, step, settings) {
   });
 
   await step("export", () => exportFirst(workbench, settings, "Exported"));
+
+  await step("tests", async () => {
+    await workbench.command("Notifications: Clear All Notifications");
+    await workbench.command("Testing: Focus on Test Explorer View");
+    const rows = workbench.page.locator(".test-explorer .monaco-list-row");
+    await rows.filter({ hasText: settings.file }).click();
+    await workbench.press("ArrowRight");
+    await rows.filter({ hasText: "mascot" }).waitFor();
+    await workbench.picture("walkthrough-tests", { x: 48, y: 36, width: 1076, height: 500 });
+  });
 }

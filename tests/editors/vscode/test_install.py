@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,10 @@ BARE = str(Path(sys.base_prefix) / "bin" / f"python3.{sys.version_info[1]}")
 @pytest.mark.parametrize(
     "editor", [{"dlm.server.path": None, "dlm.engine.python": BARE}], indirect=True
 )
-def test_the_server_is_installed_for_the_editor(editor: Editor) -> None:
+def test_the_server_is_installed_for_the_editor(editor: Editor, package: Path) -> None:
+    with zipfile.ZipFile(package) as archive:
+        # The wheel has compiled code: the editor must not install it elsewhere.
+        assert b"TargetPlatform=" in archive.read("extension.vsixmanifest")
     (editor.folder / "notes.dlm").write_text("---\ntrainig: yes\n---\n")
 
     pointer = editor.storage / "server" / "current.json"

@@ -118,7 +118,8 @@ export function comparisons(result: SectionResult): readonly Comparison[] {
     { side: "base", title: "Compare with the base" },
   ];
   return offered.filter(
-    ({ side }) => result.adapted !== null && result[side] !== null && result[side] !== result.adapted,
+    ({ side }) =>
+      result.adapted !== null && Boolean(result[side]?.trim()) && result[side] !== result.adapted,
   );
 }
 

@@ -242,6 +242,9 @@ async function point(storage: string, said: object): Promise<void> {
 
 /** A line of pip's as a person may want to read it; undefined for those that only fill. */
 export function doingOf(line: string): string | undefined {
+  if (/^WARNING: Retrying/.test(line)) {
+    return "waiting for the network";
+  }
   const [, verb, what] = /^\s*(Collecting|Downloading|Using cached|Installing collected packages:)\s+(\S.*)/.exec(line) ?? [];
   switch (verb) {
     case "Collecting":
@@ -268,10 +271,14 @@ export function reasonOf(said: readonly string[]): string {
     return "there is no room left on the disk";
   }
   if (/NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|connection broken|Name or service not known/i.test(all)) {
-    return `packages cannot be downloaded; is there a network, and does pip need a proxy or an index of its own? (${words})`;
+    return "packages cannot be downloaded; is there a network, and does pip need a proxy or an index of its own?";
   }
-  if (/No matching distribution found/.test(all)) {
-    return `a package is not to be had for this Python and system (${words})`;
+  // With a constraint pip calls a package that it does not find a conflict.
+  const [, missing] = /No matching distribution found for (\S+)|requested \(constraint\) (\S+)/
+    .exec(all)
+    ?.filter((part) => part !== undefined) ?? [];
+  if (missing !== undefined) {
+    return `pip finds no ${missing} for this Python and system`;
   }
   return words;
 }

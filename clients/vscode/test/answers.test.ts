@@ -79,7 +79,7 @@ test("an answer is compared with what says something else", () => {
   assert.deepEqual(sides({ base: "Nobody." }), ["base"]);
   assert.deepEqual(sides({ base: "Nobody.", reference: "Bo keeps it." }), ["reference", "base"]);
   assert.deepEqual(sides({ base: "Nobody.", adapted: null, state: "error" }), []);
-  assert.deepEqual(sides({ reference: null }), []);
+  assert.deepEqual(sides({ reference: null, base: " " }), []);
 });
 
 test("an answer cannot leave its code block", () => {

@@ -171,6 +171,7 @@ test("pip's lines", () => {
     ["  Using cached numpy-2.4.6-cp312-cp312-linux.whl (16 MB)", "downloading numpy 2.4.6 (16 MB)"],
     ["  Downloading numpy-2.4.6-cp312-cp312-linux.whl.metadata (6 kB)", undefined],
     ["Installing collected packages: a, b", "unpacking; this takes a minute or more"],
+    ["WARNING: Retrying (Retry(total=4)) after connection broken", "waiting for the network"],
     ["Requirement already satisfied: a", undefined],
   ];
   for (const [line, expected] of cases) {
@@ -187,7 +188,16 @@ test("reasons", () => {
       ],
       /^packages cannot be downloaded; is there a network/,
     ],
-    [["ERROR: No matching distribution found for torch==2.13.0"], /^a package is not to be had for this Python/],
+    [["ERROR: No matching distribution found for torch==2.13.0"], /^pip finds no torch==2\.13\.0 for this Python/],
+    [
+      [
+        "ERROR: Cannot install dlm[gguf]==0.1.0 because these package versions have conflicting dependencies.",
+        "    dlm[gguf] 0.1.0 depends on filelock>=3.20",
+        "    The user requested (constraint) filelock==4.2.11",
+        "ERROR: ResolutionImpossible: for help visit https://pip.pypa.io/",
+      ],
+      /^pip finds no filelock==4\.2\.11 for this Python and system$/,
+    ],
     [["ERROR: Could not install packages: [Errno 28] No space left on device"], /^there is no room left/],
     [["something", "ERROR: Odd thing."], /^Odd thing$/],
     [["Error: Command '[...]' returned non-zero exit status 1."], /returned non-zero/],

@@ -131,12 +131,14 @@ export class Workbench {
   }
 
   /** Both sides of the comparison in front, as text; it is closed again. */
-  async comparison() {
+  async comparison(picture = undefined) {
     const sides = this.page.locator(".monaco-diff-editor .editor.original, .monaco-diff-editor .editor.modified");
     const text = () => sides.locator(".view-lines").allInnerTexts();
     const seen = await this.until("both sides", text, (found) => found.filter((side) => side.trim()).length === 2);
     const title = await this.page.locator(".tab.active .label-name").innerText();
-    await this.picture("vscode-compare");
+    if (picture) {
+      await this.picture(picture);
+    }
     await this.press("Control+F4");
     return [title, ...seen].map((said) => said.replaceAll("\u00a0", " ").trim());
   }

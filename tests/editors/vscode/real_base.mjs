@@ -59,6 +59,8 @@ export async function run(workbench, step, settings) {
     const opacity = () => hover.evaluate((found) => getComputedStyle(found).opacity);
     await workbench.until("the hover in full", opacity, (seen) => seen === "1");
     await workbench.picture("vscode-hover");
+    await hover.getByRole("link", { name: "Compare with the base" }).click();
+    return workbench.comparison("vscode-compare");
   });
 
   await step("complete", async () => {

@@ -59,7 +59,6 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
         file=notes.name,
         # By then the completion has added a line.
         lines={"version": 3, "unknown": 5, "answer": 23, "place": 18},
-        question="What is the code?",
         answers={
             "asked": "Ana keeps it.",
             "before": "It is 4417.",
@@ -75,13 +74,8 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
     assert [row.split()[0] for row in seen["versions"].seen] == ["2", "1"]
     assert ["current" in row for row in seen["versions"].seen] == [True, False]
     assert ["current" in row for row in seen["roll back"].seen] == [False, True]
-    compared = seen["compare"].seen
-    assert compared["reference"] == [
-        "Document ↔ Adapted: What is the code?",
-        "It is 9.",
-        "It is 4417.",
-    ]
-    assert compared["base"][2] == "It is 4417."
+    compared = ["Document ↔ Adapted: What is the code?", "It is 9.", "It is 4417."]
+    assert seen["compare"].seen == compared
     # Saved automatically the document is not trained; saved by hand it is, as it stands by then.
     assert seen["automatic save"].seen["untrained"] == seen["roll back"].seen
     assert [row.split()[0] for row in seen["automatic save"].seen["trained"]] == ["3", "2", "1"]
@@ -167,5 +161,9 @@ def test_a_real_base_learns_answers_and_is_exported(editor: Editor, base_weights
         lines={"base": 4},
     )
     assert any("Ingrid Solveng" in text and "base: " in text for text in seen["ask"].seen)
+    title, base, adapted = seen["hover"].seen
+    assert title.startswith("Base ↔ Adapted: Who founded")
+    assert "Ingrid Solveng" not in base
+    assert adapted == "Ingrid Solveng founded the Tidewater Ferry Cooperative."
     folder = Path(seen["export"].seen.partition(" to ")[2].partition(". ")[0].rstrip("."))
     assert [file for file in folder.rglob("*.gguf") if file.stat().st_size > 0]

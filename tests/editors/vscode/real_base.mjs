@@ -47,6 +47,11 @@ export async function run(workbench, step, settings) {
   });
   await workbench.until("the engine at rest", () => workbench.statusItem(), (text) => text === "");
   await workbench.view().getByRole("button", { name: "Train again" }).waitFor();
+  await workbench.until(
+    "lenses of an engine at rest",
+    () => workbench.lenses(),
+    (lenses) => lenses.length > 0 && !lenses.some((lens) => /Cancel|Asking/.test(lens)),
+  );
   await workbench.picture("vscode-answers");
   await workbench.picture("walkthrough-answers", { x: 348, y: 90, width: 1076, height: 500 });
   await workbench.picture("walkthrough-training", { x: 48, y: 36, width: 300, height: 420 });

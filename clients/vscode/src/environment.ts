@@ -181,7 +181,8 @@ export async function install(
     await point(storage, { folder: path.basename(folder), version: bundle.version, digest: bundle.digest });
     return { folder, python, version: bundle.version, digest: bundle.digest };
   } catch (error) {
-    await fs.promises.rm(folder, { recursive: true, force: true });
+    // What cannot be removed now is removed at the next start.
+    await remove(storage, folder).catch(() => undefined);
     throw error;
   }
 }
@@ -203,17 +204,20 @@ export async function tidy(storage: string, left: string | undefined): Promise<v
     if (!entry.isDirectory() || folder === kept) {
       continue;
     }
-    let gone = folder;
-    if (!entry.name.startsWith(GONE)) {
-      // One without the file that venv writes first is being begun, or is nothing.
-      if (!fs.existsSync(path.join(folder, "pyvenv.cfg")) || (await inUse(folder))) {
-        continue;
-      }
-      gone = path.join(storage, `${GONE}${entry.name}`);
-      await fs.promises.rename(folder, gone);
+    // One without the file that venv writes first is being begun, or is nothing.
+    const built = fs.existsSync(path.join(folder, "pyvenv.cfg"));
+    if (entry.name.startsWith(GONE) || (built && !(await inUse(folder)))) {
+      await remove(storage, folder);
     }
-    await fs.promises.rm(gone, { recursive: true, force: true });
   }
+}
+
+/** Under another name first: what is stopped half way is then known to be no environment. */
+async function remove(storage: string, folder: string): Promise<void> {
+  const name = path.basename(folder);
+  const gone = path.join(storage, name.startsWith(GONE) ? name : `${GONE}${name}`);
+  await fs.promises.rename(folder, gone);
+  await fs.promises.rm(gone, { recursive: true, force: true });
 }
 
 async function inUse(folder: string): Promise<boolean> {

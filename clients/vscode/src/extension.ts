@@ -3,6 +3,7 @@
 import * as vscode from "vscode";
 
 import { registerCommands } from "./commands";
+import type { Discovery } from "./discovery";
 import { INSTALL, Installer } from "./installing";
 import { Probes } from "./probes";
 import { Results } from "./results";
@@ -24,23 +25,10 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
 
   const restart = async (): Promise<void> => {
     await running.restart();
-    await begun();
-  };
-  const begun = async (): Promise<void> => {
     probes.lookAtOpen();
-    const found = running.discovery;
-    const newer = found?.found ? await installer.started(found.invocation.command) : undefined;
-    if (newer !== undefined) {
-      void offerUpdate(newer);
-    }
   };
   const installServer = async (): Promise<void> => {
-    const found = running.discovery;
-    const served =
-      found?.found && found.invocation.command !== installer.python()?.path
-        ? `${found.invocation.command} (from ${found.invocation.origin})`
-        : undefined;
-    if (await installer.install(served)) {
+    if (await installer.install(caution(running.discovery, installer.python()?.path))) {
       await restart();
     }
   };
@@ -56,6 +44,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
       status.clear();
       results.clear();
     }),
+    running.onDiscovery((found) => void lookAtOwn(installer, found)),
     registerCommands(running, results, view, restart, installServer),
     vscode.workspace.onDidGrantWorkspaceTrust(() => void running.settingsChanged()),
     vscode.workspace.onDidChangeConfiguration((change) => {
@@ -66,7 +55,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<void> 
   );
   try {
     await running.start();
-    await begun();
+    probes.lookAtOpen();
   } catch (error) {
     // Not awaited: an extension is active while its message waits for an answer.
     void explain(running, log, error);
@@ -111,8 +100,25 @@ async function explain(
   }
 }
 
-/** The old server goes on until the new one is whole. */
-async function offerUpdate({ from, to }: { from: string; to: string }): Promise<void> {
+/** Why a server that is installed now may not be the one that is used. */
+function caution(found: Discovery | undefined, own: string | undefined): string | undefined {
+  if (found?.found === false) {
+    return found.named
+      ? "The setting dlm.server.path names another server, and no other is used while it does."
+      : undefined;
+  }
+  return found === undefined || found.invocation.command === own
+    ? undefined
+    : `${found.invocation.command} (from ${found.invocation.origin}) is looked at first and goes on serving.`;
+}
+
+/** Where the server installed here was chosen, offer the newer one; the old goes on until it is whole. */
+async function lookAtOwn(installer: Installer, found: Discovery): Promise<void> {
+  const newer = found.found ? await installer.chosen(found.invocation.command) : undefined;
+  if (newer === undefined) {
+    return;
+  }
+  const { from, to } = newer;
   const update = "Update";
   const words = from === to ? `another build of dlm ${to}` : `dlm ${to}`;
   const pressed = await vscode.window.showInformationMessage(

@@ -51,8 +51,8 @@ export class Installer implements vscode.Disposable {
     return found === undefined ? undefined : { path: found.python, origin: "installed for this editor" };
   }
 
-  /** A server was started; tell whether it is the installed one and older than what came with the extension. */
-  async started(command: string): Promise<{ readonly from: string; readonly to: string } | undefined> {
+  /** A server was found; tells whether it is the one installed here, and not what came with the extension. */
+  async chosen(command: string): Promise<{ readonly from: string; readonly to: string } | undefined> {
     const found = installedIn(this.storage);
     const mine: Installed | undefined = found?.python === command ? found : undefined;
     if (mine !== undefined) {
@@ -68,9 +68,9 @@ export class Installer implements vscode.Disposable {
     return { from: mine.version, to: this.bundle.version };
   }
 
-  /** Ask, then install. True when there is a new environment. `served`: what serves now, in words. */
-  install(served: string | undefined): Promise<boolean> {
-    this.installing ??= this.installNow(served).finally(() => {
+  /** Ask, then install. True when there is a new environment. `caution`: why it may not be used. */
+  install(caution: string | undefined): Promise<boolean> {
+    this.installing ??= this.installNow(caution).finally(() => {
       this.installing = undefined;
     });
     return this.installing;
@@ -81,7 +81,7 @@ export class Installer implements vscode.Disposable {
     this.stop.abort();
   }
 
-  private async installNow(served: string | undefined): Promise<boolean> {
+  private async installNow(caution: string | undefined): Promise<boolean> {
     const bundle = this.bundle;
     if (bundle === undefined) {
       throw new Error(
@@ -99,7 +99,7 @@ export class Installer implements vscode.Disposable {
           "The extension carries the language server and engine; PyTorch and the other packages that " +
           `they need come from pip's index, ${SIZE}.\n\nAll of it goes into a virtual environment of the ` +
           `extension's own, made with Python ${base.version} (${base.path}).` +
-          (served === undefined ? "" : `\n\nIt will serve only where ${served} is not found any more.`),
+          (caution === undefined ? "" : `\n\n${caution}`),
       },
       yes,
     );

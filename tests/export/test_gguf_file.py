@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import gguf
 import numpy as np
 import pytest
 
-from dlm_engine.errors import ExportError
+from dlm_engine.bases.gguf_read import Gguf
+from dlm_engine.errors import BaseModelError, ExportError
 from dlm_engine.export.gguf_file import GgufFile, PlannedTensor, encode, write_gguf
 
 
@@ -67,6 +69,26 @@ def test_a_cut_or_foreign_file_is_one_clear_error(
     path.write_bytes(tiny_gguf.read_bytes()[:keep])
     with pytest.raises(ExportError, match=r"GGUF|empty|cut short"):
         GgufFile(path)
+
+
+def test_a_damaged_header_is_read_or_refused_in_words(tiny_gguf: Path, tmp_path: Path) -> None:
+    """By both readers of it, whatever the damage: nothing but their own errors."""
+    chance = random.Random(11)
+    whole = bytearray(tiny_gguf.read_bytes())
+    head = min(tensor.offset for tensor in Gguf(tiny_gguf).tensors)
+    path = tmp_path / "damaged.gguf"
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(whole[: head + 64])
+        for _ in range(chance.randint(1, 3)):
+            damaged[chance.randrange(24, head)] = chance.choice((0, 1, 127, 255))
+        path.write_bytes(damaged)
+        for read, error in ((Gguf, BaseModelError), (GgufFile, ExportError)):
+            try:
+                read(path)
+            except error:
+                refused += 1
+    assert refused > 300
 
 
 def test_a_tensor_of_the_wrong_size_is_never_written(tmp_path: Path) -> None:

@@ -2,9 +2,8 @@
 
 Owns the container only: header, key-value section, tensor table, aligned data. The
 values of a file that is rewritten are carried over as raw bytes, so nothing is lost in
-decoding and encoding again. Why not `gguf.GGUFReader`: it builds one numpy object per
-token of the vocabulary and needs seconds to open a 100 MB file, and this opens three or
-four per export. A test holds the two against each other.
+decoding and encoding again. The header is read as `bases` reads it, which also says why not
+`gguf.GGUFReader`; a test holds the two against each other.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
+from dlm_engine.bases.gguf_read import decoded, is_list, read_header
 from dlm_engine.errors import ExportError
 
 if TYPE_CHECKING:
@@ -30,12 +30,7 @@ if TYPE_CHECKING:
 _MAGIC = b"GGUF"
 _VERSION = 3
 _ALIGNMENT = 32
-_STRING, _ARRAY = 8, 9
-_UINT32, _INT32, _FLOAT32, _BOOL, _UINT64 = 4, 5, 6, 7, 10
-_SCALARS: Mapping[int, str] = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", _UINT32: "<I", _INT32: "<i", _FLOAT32: "<f",
-    _BOOL: "<?", _UINT64: "<Q", 11: "<q", 12: "<d",
-}  # fmt: skip
+_UINT32, _FLOAT32, _BOOL, _STRING = 4, 6, 7, 8
 
 Value = str | int | float | bool
 
@@ -95,12 +90,9 @@ class GgufFile:
             raise _broken(path, "is empty") from None
         try:
             self._parse()
-        except (struct.error, UnicodeDecodeError, KeyError, IndexError, ValueError) as error:
+        except (ValueError, IndexError) as error:
             self.close()
             raise _broken(path, f"is not a readable GGUF ({error})") from error
-        except ExportError:
-            self.close()
-            raise
 
     def __enter__(self) -> GgufFile:
         return self
@@ -120,41 +112,20 @@ class GgufFile:
         self._stream.close()
 
     def _parse(self) -> None:
-        data = self._map
-        magic, version, tensors, keys = struct.unpack_from("<4sIQQ", data, 0)
-        if magic != _MAGIC or version != _VERSION:
-            raise _broken(self.path, "is not a GGUF of version 3")
-        at = struct.calcsize("<4sIQQ")
+        header = read_header(self._map)
         #: raw bytes (type and value) of each key, in file order
-        self.raw: dict[str, bytes] = {}
-        self.values: dict[str, Value] = {}
-        for _ in range(keys):
-            key, at = _string(data, at)
-            start, (kind,) = at, struct.unpack_from("<I", data, at)
-            at += 4
-            if kind == _STRING:
-                self.values[key], at = _string(data, at)
-            elif kind == _ARRAY:
-                at = _skip_array(data, at)
-            else:
-                (self.values[key],) = struct.unpack_from(_SCALARS[kind], data, at)
-                at += struct.calcsize(_SCALARS[kind])
-            self.raw[key] = data[start:at]
-        table = []
-        for _ in range(tensors):
-            name, at = _string(data, at)
-            (rank,) = struct.unpack_from("<I", data, at)
-            *sizes, kind, offset = struct.unpack_from(f"<{rank}QIQ", data, at + 4)
-            at += 4 + 8 * rank + 12
-            table.append((name, tuple(reversed(sizes)), kind, offset))
-        alignment = int(self.values.get("general.alignment", _ALIGNMENT))
-        start = at + -at % alignment
+        self.raw = dict(header.raw)
+        self.values: dict[str, Value] = {
+            key: decoded(raw) for key, raw in header.raw.items() if not is_list(raw)
+        }
         self.tensors: dict[str, TensorInfo] = {}
-        for name, shape, kind, offset in table:
-            size = tensor_bytes(shape, kind)
-            if start + offset + size > len(data):
-                raise _broken(self.path, f"is cut short: {name} lies beyond its end")
-            self.tensors[name] = TensorInfo(name, shape, kind, start + offset, size)
+        for each in header.tensors:
+            size = tensor_bytes(each.shape, each.kind)
+            if each.offset + size > len(self._map):
+                raise ValueError(f"cut short: {each.name} lies beyond its end")
+            self.tensors[each.name] = TensorInfo(
+                each.name, each.shape, each.kind, each.offset, size
+            )
 
     @property
     def architecture(self) -> str:
@@ -193,25 +164,6 @@ class GgufFile:
             return stored.view(np.float16).reshape(count, -1).astype(np.float32)
         decoded: npt.NDArray[np.float32] = quants.dequantize(stored.reshape(count, per_row), kind)
         return decoded.reshape(count, -1)
-
-
-def _string(data: mmap.mmap, at: int) -> tuple[str, int]:
-    (length,) = struct.unpack_from("<Q", data, at)
-    at += 8
-    if at + length > len(data):
-        raise ValueError("a text runs past the end of the file")
-    return data[at : at + length].decode("utf-8"), at + length
-
-
-def _skip_array(data: mmap.mmap, at: int) -> int:
-    kind, count = struct.unpack_from("<IQ", data, at)
-    at += 12
-    if kind != _STRING:
-        return at + int(count) * struct.calcsize(_SCALARS[kind])
-    length_at = struct.Struct("<Q").unpack_from
-    for _ in range(count):
-        at += 8 + int(length_at(data, at)[0])
-    return at
 
 
 def _broken(path: Path, problem: str) -> ExportError:

@@ -9,7 +9,7 @@ SETUP := $(PYTHON) scripts/setup_venv.py
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart setup test lint format types bench docs clean distclean
+.PHONY: help quickstart setup test lint format types bench recordings docs clean distclean
 
 help: ## list what make can do
 	@awk 'BEGIN {FS = ":.*## "; print "make TARGET, where TARGET is one of\n"} \
@@ -39,6 +39,9 @@ types: setup ## check types (mypy --strict)
 
 bench: setup ## measure speed and learning against the targets in tests/bench/
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+recordings: setup ## record the editors' sessions anew that are played to the server in tests
+	@$(BIN)/python -m tests.server.record $(ARGS)
 
 docs: setup ## write the generated parts of docs/ anew
 	@$(BIN)/python scripts/generate_docs.py

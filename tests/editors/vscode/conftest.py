@@ -10,7 +10,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -89,17 +90,29 @@ class Editor:
 @pytest.fixture(scope="session")
 def code() -> Path:
     """VS Code's server, ready to run; without it the tests cannot be run here."""
-    setup = _setup()
-    made: bool = setup.STAMP.is_file() and shutil.which("chromium") is not None
-    if not made and os.environ.get("DLM_VSCODE") != "required":
+    made = prepared()
+    if made is None and os.environ.get("DLM_VSCODE") != "required":
         pytest.skip("run scripts/setup_vscode.py to try the extension in a real VS Code")
-    assert made, "scripts/setup_vscode.py has not been run"
+    assert made is not None, "scripts/setup_vscode.py has not been run"
+    return made
+
+
+def prepared() -> Path | None:
+    """VS Code's server, None where it was not set up."""
+    setup = _setup()
+    if not setup.STAMP.is_file() or shutil.which("chromium") is None:
+        return None
     return Path(setup.CODE) / "out" / "server-main.js"
 
 
 @pytest.fixture(scope="session")
 def package(code: Path) -> Path:
-    """The extension as users get it, built from the sources as they are."""
+    """The extension as users get it."""
+    return packaged()
+
+
+def packaged() -> Path:
+    """The extension, built from the sources as they are."""
     subprocess.run([sys.executable, ROOT / "scripts" / "package_vscode.py"], check=True)
     return ROOT / "clients" / "vscode" / "out" / "dlm.vsix"
 
@@ -118,10 +131,25 @@ def editor(
     tmp_path: Path,
     request: pytest.FixtureRequest,
 ) -> Iterator[Editor]:
-    data, extensions, folder = (tmp_path / name for name in ("data", "extensions", "notes"))
+    wanted = getattr(request, "param", {})
+    with started(code, package, tmp_path, wanted, surroundings) as editor:
+        yield editor
+
+
+@contextmanager
+def started(
+    code: Path,
+    package: Path,
+    top: Path,
+    wanted: Mapping[str, object],
+    surroundings: Mapping[str, str],
+) -> Iterator[Editor]:
+    """An editor whose files are below `top`, with the settings `wanted` besides those of tests
+    and `surroundings` besides the environment."""
+    data, extensions, folder = (top / name for name in ("data", "extensions", "notes"))
     machine = data / "data" / "Machine"
     machine.mkdir(parents=True)
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     settings = {
         "dlm.server.path": str(Path(sys.prefix) / "bin" / "dlm-server"),
         # For whoever looks into a failure: the log lies beside its picture.
@@ -130,7 +158,7 @@ def editor(
         "workbench.startupEditor": "none",
         "workbench.tips.enabled": False,
         "files.autoSave": "off",
-        **getattr(request, "param", {}),
+        **wanted,
     }
     (machine / "settings.json").write_text(json.dumps(settings))
     # Neither of these may end up in the editor that is being tested.
@@ -155,9 +183,9 @@ def editor(
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     where = ["--host", "127.0.0.1", "--port", str(port), "--without-connection-token"]
-    failures = tmp_path / "failures"
+    failures = top / "failures"
     failures.mkdir()
-    with (tmp_path / "server.log").open("w") as log:
+    with (top / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, *where], env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )

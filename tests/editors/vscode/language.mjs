@@ -1,0 +1,83 @@
+/** What people do with a document besides training it; recorded for tests/server/recordings. */
+
+export async function run(workbench, step, settings) {
+  const { lines } = settings;
+  const gone = (code) =>
+    workbench.until(`no ${code}`, () => workbench.problems(), (rows) => !rows.some((row) => row.includes(code)));
+  const mend = async (line, column, title) => {
+    await workbench.press("Control+1");
+    await workbench.gotoLine(line, column);
+    await workbench.press("Control+.");
+    const action = workbench.page.locator(".action-widget .monaco-list-row", { hasText: title });
+    await action.first().waitFor();
+    await action.first().click();
+  };
+
+  await step("trust", () => workbench.trust());
+  await step("open", () => workbench.openFile(settings.file));
+  await step("diagnostics", async () => {
+    await workbench.press("Control+Shift+M");
+    return workbench.until(
+      "problems",
+      () => workbench.problems(),
+      (rows) => rows.some((row) => row.includes("trainig")) && rows.some((row) => row.includes("instrction")),
+    );
+  });
+  await step("mend a key", async () => {
+    await mend(lines.key, 3, "Rename to training");
+    await gone("trainig");
+  });
+  await step("mend a fence", async () => {
+    await mend(lines.fence, 5, "Replace with instruction");
+    await gone("instrction");
+  });
+  await step("hover", async () => {
+    await workbench.gotoLine(lines.base, 3);
+    await workbench.command("Show or Focus Hover");
+    const hover = workbench.page.locator(".monaco-hover:visible", { hasText: "SmolLM2" });
+    await hover.first().waitFor();
+    await workbench.press("Escape");
+  });
+  await step("complete", async () => {
+    await workbench.gotoLine(lines.base, 1);
+    await workbench.press("End", "Enter");
+    await workbench.type("exp");
+    await workbench.press("Control+Space");
+    const keys = await workbench.suggestions();
+    await workbench.press("Enter");
+    await workbench.type("default_quant: Q8_0");
+    await workbench.press("Escape");
+    return keys;
+  });
+  await step("rename", async () => {
+    await workbench.gotoLine(lines.prose, 10);
+    await workbench.press("F2");
+    await workbench.page.locator(".rename-box input").waitFor();
+    await workbench.press("Control+A");
+    await workbench.type("slow");
+    await workbench.press("Enter");
+    await workbench.page.locator(".rename-box").waitFor({ state: "hidden" });
+  });
+  await step("write an answer", async () => {
+    await workbench.press("Control+End");
+    await workbench.type("### A");
+    await workbench.press("Enter");
+    await workbench.type("In Norby \u{1f600}.");
+    await workbench.press("Escape");
+  });
+  await step("migrate", async () => {
+    await mend(lines.version, 3, "Migrate");
+    return workbench.until("no problem left", () => workbench.problems(), (rows) => rows.length === 0);
+  });
+  await step("format", () => workbench.command("Format Document"));
+  await step("save", async () => {
+    await workbench.press("Control+1", "Control+S");
+    await workbench.page.locator(".tab.active:not(.dirty)").waitFor();
+  });
+  await step("close", async () => {
+    await workbench.command("View: Close Editor");
+    await workbench.page.locator(".tab.active").waitFor({ state: "detached" });
+  });
+  // The only way to let go of a server that leaves the editor there.
+  await step("leave", () => workbench.command("dlm: Restart the Language Server"));
+}

@@ -14,6 +14,7 @@ COMMANDS: Final[dict[str, str]] = {
     "check": "Report every problem in documents, without changing anything.",
     "train": "Train, so that the model knows what the document says.",
     "prompt": "Ask the trained model a question.",
+    "repl": "Talk with the trained model; it remembers the conversation.",
     "export": "Write the trained model as GGUF, for llama.cpp and Ollama.",
     "show": "Show what a document contains and what was trained from it.",
     "metrics": "Show what runs and exports measured, also while they go on.",

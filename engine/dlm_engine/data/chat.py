@@ -15,6 +15,9 @@ from typing import Any
 from dlm_engine.bases import TokenFacts, Weights, load_tokenizer, token_facts
 from dlm_engine.errors import BaseModelError
 
+#: A question and what was answered.
+Turn = tuple[str, str]
+
 
 @dataclass(frozen=True)
 class Chat:
@@ -31,24 +34,29 @@ class Chat:
         system = system_prompt.strip() if system_prompt else None
         return cls(tokenizer, token_facts(weights, tokenizer), system or None)
 
-    def messages(self, question: str) -> list[dict[str, str]]:
-        """The turns before the answer.
+    def messages(self, question: str, earlier: Sequence[Turn] = ()) -> list[dict[str, str]]:
+        """The turns before the answer; `earlier` are those of the same conversation, in order.
 
-        A template without a system role gets the system prompt at the head of the
+        A template without a system role gets the system prompt at the head of the first
         question, as the authors of such bases recommend.
         """
+        asked = [
+            {"role": role, "content": content}
+            for turn in earlier
+            for role, content in (("user", turn[0]), ("assistant", turn[1]))
+        ]
+        turns = [*asked, {"role": "user", "content": question}]
         if self.system_prompt is None:
-            return [{"role": "user", "content": question}]
+            return turns
         if self.facts.system_role:
-            return [
-                {"role": "system", "content": self.system_prompt},
-                {"role": "user", "content": question},
-            ]
-        return [{"role": "user", "content": f"{self.system_prompt}\n\n{question}"}]
+            return [{"role": "system", "content": self.system_prompt}, *turns]
+        turns[0]["content"] = f"{self.system_prompt}\n\n{turns[0]['content']}"
+        return turns
 
-    def prompt_ids(self, question: str) -> list[int]:
+    def prompt_ids(self, question: str, earlier: Sequence[Turn] = ()) -> list[int]:
         """Ids up to where the answer begins."""
-        return self.ids(self._render(self.messages(question), add_generation_prompt=True))
+        turns = self.messages(question, earlier)
+        return self.ids(self._render(turns, add_generation_prompt=True))
 
     def answer_ids(self, question: str, answer: str) -> list[int]:
         """Ids that follow `prompt_ids(question)` in `answer`, end of turn included.

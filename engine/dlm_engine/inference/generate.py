@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 
-from dlm_engine.data.chat import Chat
+from dlm_engine.data.chat import Chat, Turn
 from dlm_engine.errors import InferenceError
 from dlm_engine.inference.model import Sampling
 
@@ -44,12 +44,14 @@ def generate(
     sampling: Sampling,
     on_text: Callable[[str], None] = lambda text: None,
     cancelled: Callable[[], bool] = lambda: False,
+    earlier: Sequence[Turn] = (),
 ) -> Answer:
     """Ask one question; `on_text` gets the answer in pieces of whole characters.
 
-    `cancelled` is asked after every token; when it says so the answer ends there.
+    `earlier` are the turns before it, all of which the model reads. `cancelled` is asked after
+    every token; when it says so the answer ends there.
     """
-    ids = chat.prompt_ids(question)
+    ids = chat.prompt_ids(question, earlier)
     room = int(getattr(model.config, "max_position_embeddings", 1 << 30)) - len(ids)
     if room < 1:
         raise InferenceError(
@@ -61,6 +63,14 @@ def generate(
     streamer.end()
     answer = _answer(chat, output)
     return replace(answer, stopped="cancelled") if stop.asked else answer
+
+
+def fitting(chat: Chat, question: str, earlier: Sequence[Turn], room: int) -> tuple[Turn, ...]:
+    """The newest turns of `earlier` that fit, whole, into `room` tokens with the question."""
+    kept = tuple(earlier)
+    while kept and len(chat.prompt_ids(question, kept)) > room:
+        kept = kept[1:]
+    return kept
 
 
 def answers(

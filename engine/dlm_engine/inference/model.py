@@ -25,8 +25,9 @@ class Sampling:
 class PromptRequest:
     """Ask the document's model. `version` None is the current one; "base" asks without adapter.
 
-    `system` replaces the document's system prompt; `sampling.temperature` None stands for
-    the document's own default.
+    `earlier` are the questions and answers before this one in the same conversation, oldest
+    first; the oldest are left out where they do not fit. `system` replaces the document's
+    system prompt; `sampling.temperature` None stands for the document's own default.
     """
 
     path: Path
@@ -39,12 +40,13 @@ class PromptRequest:
     max_tokens: int = 256
     seed: int | None = None
     accept_licence: bool = False
+    earlier: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class PromptOutcome:
     """`stopped`: "end" when the model ended its answer, "length" at `max_tokens`, "cancelled"
-    when it was told to."""
+    when it was told to. `left_out` earlier turns no longer fitted."""
 
     answer: str
     version: int | None
@@ -55,3 +57,4 @@ class PromptOutcome:
     temperature: float
     seconds: float
     notes: tuple[str, ...] = ()
+    left_out: int = 0

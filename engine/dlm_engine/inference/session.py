@@ -44,7 +44,7 @@ def prompt(
     notes = _changed_since(version, [s.id for s in case.document.sections]) if version else ()
 
     from dlm_engine.hardware import detect
-    from dlm_engine.inference.generate import generate
+    from dlm_engine.inference.generate import fitting, generate
     from dlm_engine.inference.resident import Resident
 
     system = request.system if request.system is not None else frontmatter.system_prompt
@@ -65,18 +65,24 @@ def prompt(
         version.path if version else None,
         version.adapter_sha256() if version else None,
     )
+    question = request.question.strip()
     with asking as model:
-        answer = generate(model, chat, request.question.strip(), sampling, on_text, cancelled)
+        context = case.spec.effective_context
+        context = min(context, getattr(model.config, "max_position_embeddings", context))
+        room = context - min(request.max_tokens, context // 2)
+        earlier = fitting(chat, question, request.earlier, room)
+        answer = generate(model, chat, question, sampling, on_text, cancelled, earlier)
     return PromptOutcome(
         answer=answer.text,
         version=version.number if version else None,
         base_model=case.spec.key,
-        prompt_tokens=len(chat.prompt_ids(request.question.strip())),
+        prompt_tokens=len(chat.prompt_ids(question, earlier)),
         answer_tokens=answer.tokens,
         stopped=answer.stopped,
         temperature=temperature,
         seconds=time.monotonic() - began,
         notes=notes,
+        left_out=len(request.earlier) - len(earlier),
     )
 
 

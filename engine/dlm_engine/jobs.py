@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING
 from dlm_engine.errors import ExportError
 from dlm_engine.export import ExportAdapter, ExportOptions, ExportResult
 from dlm_engine.inference.model import PromptOutcome, PromptRequest, Sampling
+from dlm_engine.store import MadeBy
 from dlm_engine.training.model import (
+    KEPT_SAVES,
     Choice,
     Ending,
     Evaluation,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from dlm_engine.inference.resident import Resident as Resident
 
 __all__ = [
+    "KEPT_SAVES",
     "Choice",
     "Dashboards",
     "Ending",
@@ -44,6 +47,7 @@ __all__ = [
     "ExportOptions",
     "ExportResult",
     "Listener",
+    "MadeBy",
     "Phase",
     "Progress",
     "PromptOutcome",
@@ -142,7 +146,7 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
     from dlm_engine.export import export as make
     from dlm_engine.export import export_request
     from dlm_engine.export.recording import recorded
-    from dlm_engine.store import make_folders
+    from dlm_engine.store import make_folders, record_export
     from dlm_engine.training import polite
 
     case = open_case(job.path, job.home, accept_licence=job.accept_licence)
@@ -172,10 +176,12 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
             store_root=case.store.root,
             cache_root=cache_root(job.home) / "gguf",
         )
-        return recorded(
+        made = recorded(
             case.store.root,
             version.number,
             options,
             report,
             lambda: make(request, options, report),
         )
+        record_export(case.store, version)
+        return made

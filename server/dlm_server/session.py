@@ -116,6 +116,8 @@ class Providers:
     """Where snapshots get what the store and the engine know; the engine's room sets them."""
 
     trained: Callable[[LiveDocument], TrainedView | None] = lambda live: None
+    #: why the store of a document cannot be read, None where it can
+    store_trouble: Callable[[LiveDocument], str | None] = lambda live: None
     results: Callable[[OpenDocument], Mapping[str, SectionResult]] = lambda document: {}
 
 

@@ -23,6 +23,7 @@ class Settings:
     train_max_steps: int = 72
     train_max_seconds: float = 60.0
     train_settle_milliseconds: int = 300
+    train_keep_versions: int = 10
     probes_after_training: bool = True
     results_display: Literal["inline", "hints", "off"] = "inline"
     results_max_lines: int = 12
@@ -163,6 +164,15 @@ SETTINGS: tuple[Setting, ...] = (
         most=60_000,
     ),
     Setting(
+        "dlm.train.keepVersions",
+        "train_keep_versions",
+        "integer",
+        "How many versions that saves made are kept; 0 keeps all. The current one, those that a "
+        "command made, and those that were exported or gone back to always stay.",
+        least=0,
+        most=100_000,
+    ),
+    Setting(
         "dlm.probes.afterTraining",
         "probes_after_training",
         "boolean",
@@ -184,7 +194,7 @@ SETTINGS: tuple[Setting, ...] = (
         "dlm.results.maxLines",
         "results_max_lines",
         "integer",
-        "Most lines of an answer that are shown in the text.",
+        "Most lines of an answer that are drawn in the text, or shown in the tooltip of a hint.",
         least=1,
         most=200,
     ),

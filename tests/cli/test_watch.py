@@ -13,7 +13,7 @@ from dlm_engine.cli import watching
 from dlm_engine.cli.entry import main
 from dlm_engine.document import content_digest, read_document
 from dlm_engine.errors import StoreLocked
-from dlm_engine.jobs import Ending, TrainOutcome
+from dlm_engine.jobs import Ending, MadeBy, TrainOutcome, TrainRequest
 
 TEXT = """\
 ---
@@ -123,6 +123,26 @@ def test_a_training_that_is_stopped_ends_the_watch(
 ) -> None:
     assert run([TrainOutcome(Ending.CANCELLED, steps=1), TRAINED]) == 0
     assert "waiting for" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("keep", "kept"), [((), 10), (("--keep", "3"), 3), (("--keep", "0"), 0)])
+def test_how_many_of_its_versions_stay(
+    keep: tuple[str, ...], kept: int, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[TrainRequest] = []
+
+    def job(request: TrainRequest, *arguments: object) -> TrainOutcome:
+        asked.append(request)
+        return TrainOutcome(Ending.CANCELLED)
+
+    monkeypatch.setattr("dlm_engine.cli.commands.train.train", job)
+    assert main(["train", str(path), "--watch", *keep]) == 0
+    assert (asked[0].made_by, asked[0].keep_saved) == (MadeBy.SAVE, kept)
+
+
+def test_keep_without_watch_is_refused(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(path), "--keep", "3"]) == 2
+    assert "--keep: goes with --watch" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("other", ["--json", "--fresh", "--resume"])

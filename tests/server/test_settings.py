@@ -7,6 +7,7 @@ from dataclasses import fields
 import pytest
 from tests.server.harness import GOOD, Client
 
+from dlm_engine.jobs import KEPT_SAVES
 from dlm_server.settings import SETTINGS, Settings, resolve
 
 URI = "file:///w/a.dlm"
@@ -28,6 +29,10 @@ STEPS = {"train": {"maxSteps": 5}}
 )
 def test_wrapped_nested_and_dotted_mean_the_same(layer: object) -> None:
     assert resolve(layer) == (Settings(train_max_steps=5), [])
+
+
+def test_as_many_versions_stay_as_on_the_command_line() -> None:
+    assert Settings().train_keep_versions == KEPT_SAVES
 
 
 @pytest.mark.parametrize("layer", [None, {}, {"dlm": None}, {"dlm": {}}, {"dlm": {"train": {}}}])

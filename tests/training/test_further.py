@@ -19,6 +19,7 @@ from dlm_engine.jobs import (
     Choice,
     Ending,
     Event,
+    MadeBy,
     PromptRequest,
     Start,
     TrainOutcome,
@@ -27,7 +28,7 @@ from dlm_engine.jobs import (
     prompt,
     train,
 )
-from dlm_engine.store import Store
+from dlm_engine.store import Store, rollback
 from dlm_engine.training.aim import aim, aim_further, survey
 from dlm_engine.training.checkpoint import StateFacts, read_facts
 from dlm_engine.training.further import Addition, FurtherRun, addition, nearest, settle_further
@@ -278,6 +279,30 @@ def test_what_was_known_before_is_counted(place: Place) -> None:
     place.write()
     short = train(TrainRequest(place.document, place.home, start=Start.FRESH, max_steps=1))
     assert (short.kept, short.lost) == (0, tuple(sorted(question for question, _ in FACTS)))
+
+
+def test_additions_need_only_the_current_version(place: Place) -> None:
+    """What saves made is removed behind them; what is learned and where it began is not."""
+    store = Store(place.home, "01HZ4X7TGZM3J1A2B3C4D5E6F7")
+    more: list[tuple[str, str]] = []
+    for number, who in enumerate(("Per", "Ida", "Udo"), 2):
+        more.append((f"Who paints door {number}?", f"{who} does."))
+        place.write(*more)
+        told: list[Event] = []
+        request = TrainRequest(
+            place.document,
+            place.home,
+            start=Start.FURTHER,
+            made_by=MadeBy.SAVE,
+            keep_saved=1,
+        )
+        outcome = train(request, told.append)
+        assert (outcome.ending, outcome.version) == (Ending.TRAINED, number)
+        assert start_told(told)[0][0] == "from the current version, 1 new row"
+        assert [v.number for v in store.versions()] == [1, number]
+    ranks = {t.shape[0] for n, t in place.tensors().items() if "lora_A" in n}
+    assert ranks == {16 + 3 * 8}
+    assert rollback(store, 1).after.number == 1
 
 
 def test_the_same_addition_makes_the_same_bytes(place: Place, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import select
 import signal
@@ -13,8 +15,17 @@ from typing import Any
 import pytest
 from tests.worker.driver import Worker
 
-from dlm_engine.worker import guards
-from dlm_engine.worker.messages import EXIT_OUT_OF_MEMORY, PROTOCOL, Prompt, Train, read
+from dlm_engine.worker import guards, main
+from dlm_engine.worker.jobs_adapter import RUNNERS, Context
+from dlm_engine.worker.messages import (
+    EXIT_OUT_OF_MEMORY,
+    PROTOCOL,
+    Prompt,
+    Result,
+    Rollback,
+    Train,
+    read,
+)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +186,29 @@ def test_a_want_of_memory_is_recognised_through_what_wraps_it(
     outer = ValueError("cannot be loaded")
     outer.__cause__ = error
     assert guards.is_out_of_memory(outer) is expected
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/tmp/x"), "the disk is full"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory"), "No usable temporary"),
+    ],
+)
+def test_what_the_system_refuses_a_library_is_no_bug(
+    error: OSError, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(params: Rollback, context: Context) -> Result:
+        raise error
+
+    monkeypatch.setitem(RUNNERS, Rollback, refused)
+    worker = main.Worker(io.BytesIO(), io.BytesIO())
+    job = main._Job(1, Rollback("a.dlm", 1), Context(1, tmp_path, lambda message: None))
+    trouble = worker._outcome(job).trouble
+    assert trouble is not None
+    assert trouble.kind == "StoreError"
+    assert problem in trouble.problem
+    assert trouble.remedy.endswith(("try again", "earlier versions are untouched"))
 
 
 def test_messages_say_what_is_wrong_with_them() -> None:

@@ -74,10 +74,19 @@ from dlm_engine.store.upkeep import (
     collect_garbage,
     plan_garbage,
     plan_purge,
+    prune_saved,
     purge_store,
+    record_export,
     rollback,
 )
-from dlm_engine.store.versions import Complete, FileSeal, RunRecord, Version, VersionState
+from dlm_engine.store.versions import (
+    Complete,
+    FileSeal,
+    MadeBy,
+    RunRecord,
+    Version,
+    VersionState,
+)
 
 __all__ = [
     "LEARNED_NAME",
@@ -102,6 +111,7 @@ __all__ = [
     "LockFile",
     "LockMode",
     "LockOwner",
+    "MadeBy",
     "Manifest",
     "Metrics",
     "MetricsWriter",
@@ -140,12 +150,14 @@ __all__ = [
     "now",
     "plan_garbage",
     "plan_purge",
+    "prune_saved",
     "purge_store",
     "read_ledger",
     "read_lock",
     "read_log",
     "read_metrics",
     "read_run",
+    "record_export",
     "require_no_errors",
     "rollback",
     "sha256_file",

@@ -40,7 +40,7 @@ def store_error(error: OSError, path: Path) -> StoreError:
         return StoreError(
             subject,
             f"the disk is full ({error.strerror})",
-            "free some space and run the command again; earlier versions are untouched",
+            "free some space and try again; earlier versions are untouched",
         )
     if code in _FORBIDDEN:
         return StoreError(
@@ -59,7 +59,7 @@ def store_error(error: OSError, path: Path) -> StoreError:
     return StoreError(
         subject,
         f"the disk reported an error ({error.strerror or error})",
-        "check the disk and run the command again",
+        "check the disk and try again",
     )
 
 

@@ -1,8 +1,9 @@
 """`ledger.json` beside an adapter's pointer: what cannot be read off the version folders.
 
-Two things cannot: that a person went back to an older version (so the newest one
-must not become current again), and the highest number ever used (so a number whose
-folder was removed is not given twice). The invariant: a commit never needs this
+Three things cannot: that a person went back to an older version (so the newest one
+must not become current again), the highest number ever used (so a number whose
+folder was removed is not given twice), and which versions were exported (so that they
+are kept). The invariant: a commit never needs this
 file, so a store without it, such as another writer's, is an ordinary store.
 """
 
@@ -43,6 +44,7 @@ class Ledger(BaseModel):
     schema_version: Literal[1] = 1
     highest: int = Field(default=0, ge=0)
     rollbacks: tuple[Rollback, ...] = ()
+    exported: tuple[int, ...] = ()
 
     def held_target(self, newest: int) -> int | None:
         """The version a rollback holds current while `newest` is the newest one, or None."""

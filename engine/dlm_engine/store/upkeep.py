@@ -32,7 +32,7 @@ from dlm_engine.store.manifest import now
 from dlm_engine.store.metrics_thinning import Thinning, plan_thinning, thin
 from dlm_engine.store.opening import Store
 from dlm_engine.store.records import read_json_object
-from dlm_engine.store.versions import Version, highest_number
+from dlm_engine.store.versions import MadeBy, Version, highest_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +229,54 @@ def purge_store(store: Store, removed: Collection[str]) -> Garbage:
 def _knows(version: Version, removed: Collection[str]) -> bool:
     learned = learned_by(version)
     return learned is None or any(row.key in removed for row in learned)
+
+
+def prune_saved(store: Store, keep: int) -> tuple[Version, ...]:
+    """Remove what saves left behind, and return it: all but the newest `keep` versions that a
+    save made, of each adapter.
+
+    Never removed are the current version, the newest complete one, what was exported or rolled
+    back to, and what a command made, or something that left no word about it. Nothing is looked
+    at but the versions' own records, and a kill in between leaves whole versions and leftovers.
+
+    Raises:
+        StoreError: the store is damaged, or the disk refuses to delete.
+        StoreLocked: someone else is writing to the store.
+    """
+    removed: list[Version] = []
+    with store.lock("removing old versions"):
+        for adapter in all_adapters(store.root):
+            versions = store.versions(adapter)
+            complete = [version for version in versions if version.complete]
+            ledger = read_ledger(store.root, adapter)
+            kept = {*ledger.exported, *(step.target for step in ledger.rollbacks)}
+            saved = [version for version in complete if _saved(version)]
+            removed += [
+                version
+                for version in saved[: max(0, len(saved) - keep)]
+                if not version.current and version is not complete[-1]
+                if version.number not in kept
+            ]
+        _remove_all(GarbageItem(version.path, GarbageKind.OLD, 0) for version in removed)
+    return tuple(removed)
+
+
+def _saved(version: Version) -> bool:
+    try:
+        record = version.run_record()
+    except StoreError:
+        return False
+    return record is not None and record.made_by is MadeBy.SAVE
+
+
+def record_export(store: Store, version: Version) -> None:
+    """Note that a version was exported, so that it stays when those of saves are removed."""
+    with store.lock("exporting"):
+        ledger = read_ledger(store.root, version.adapter)
+        if version.number not in ledger.exported:
+            exported = tuple(sorted({*ledger.exported, version.number}))
+            new = ledger.model_copy(update={"exported": exported})
+            write_ledger(store.root, version.adapter, new)
 
 
 def _adapter_garbage(versions: list[Version], keep: int) -> list[GarbageItem]:

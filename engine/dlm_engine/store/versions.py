@@ -62,11 +62,19 @@ class Complete(BaseModel):
     files: dict[str, FileSeal]
 
 
+class MadeBy(StrEnum):
+    """What had a version made: somebody who asked for it, or a save of the document."""
+
+    COMMAND = "command"
+    SAVE = "save"
+
+
 class RunRecord(BaseModel):
     """`dlm_run.json`: what the manifest must know about the run that made a version.
 
     It travels inside the version's folder, so a commit that dies between the rename
-    and the manifest loses nothing. Writers may add keys of their own.
+    and the manifest loses nothing. Writers may add keys of their own. `made_by` a save are the
+    versions that `prune_saved` removes in time.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, defer_build=True)
@@ -75,6 +83,7 @@ class RunRecord(BaseModel):
     section_ids: tuple[str, ...] = ()
     base_model: str | None = None
     base_model_sha256: str | None = None
+    made_by: MadeBy = MadeBy.COMMAND
 
 
 class VersionState(StrEnum):

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
 
-from dlm_engine.store import LockMode
+from dlm_engine.store import LockMode, MadeBy
 from dlm_engine.training.sinks import NOWHERE, Dashboards
+
+#: Versions made by saves that stay where nobody says how many.
+KEPT_SAVES: Final = 10
 
 
 class Start(StrEnum):
@@ -33,6 +37,7 @@ class TrainRequest:
     """`max_steps` and `time_limit` (seconds of training) end the run early; it can be resumed.
 
     `early_stop` ends it for good once held-out prose got no better for so many steps.
+    A run that is `made_by` a save leaves the newest `keep_saved` versions of saves, 0 for all.
     """
 
     path: Path
@@ -45,6 +50,8 @@ class TrainRequest:
     lock_mode: LockMode = LockMode.DEFAULT
     accept_licence: bool = False
     dashboards: Dashboards = NOWHERE
+    made_by: MadeBy = MadeBy.COMMAND
+    keep_saved: int = KEPT_SAVES
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +121,8 @@ class Ending(StrEnum):
 @dataclass(frozen=True, slots=True)
 class TrainOutcome:
     """`learned` of `rows` answers are known word for word (of windows of prose, where the document
-    asks nothing); losses in nats per token, None if unmeasured.
+    asks nothing); losses in nats per token, None if unmeasured. `content` is the digest of the
+    document as it was read.
 
     `kept` is how many of the answers that the version before knew, and that the document still
     gives, are known now (None: there was none), `lost` the questions of the others.
@@ -135,3 +143,4 @@ class TrainOutcome:
     determinism: str | None = None
     kept: int | None = None
     lost: tuple[str, ...] = ()
+    content: str | None = None

@@ -15,12 +15,14 @@ from dlm_engine.bases import Weights
 from dlm_engine.case import Case
 from dlm_engine.data import ChatRow, Row, SourceRow, TextRow
 from dlm_engine.data.sources import Expansion, Found, Reason
+from dlm_engine.document.text import encode
 from dlm_engine.hardware import Hardware, Plan
 from dlm_engine.store import (
     Banner,
     Delta,
     LearnedRow,
     LockFile,
+    MadeBy,
     Manifest,
     RunComplete,
     RunLog,
@@ -73,12 +75,13 @@ class Records:
             case.store.write_manifest(wanted)
         return wanted
 
-    def run_record(self, summary: TrainingRunSummary) -> RunRecord:
+    def run_record(self, summary: TrainingRunSummary, made_by: MadeBy) -> RunRecord:
         return RunRecord(
             run=summary,
             section_ids=tuple(s.id for s in self.case.document.sections),
             base_model=self.case.frontmatter.base_model,
             base_model_sha256=self.weights.sha256,
+            made_by=made_by,
         )
 
     def summary(
@@ -140,7 +143,7 @@ class Records:
         return LockFile.model_validate(
             {
                 "dlm_id": case.frontmatter.dlm_id,
-                "dlm_sha256": hashlib.sha256(case.path.read_bytes()).hexdigest(),
+                "dlm_sha256": hashlib.sha256(encode(case.document.text)).hexdigest(),
                 "base_model_revision": case.spec.revision,
                 "base_model_sha256": self.weights.sha256,
                 "pinned_versions": determinism.pinned_versions(four_bit=self.plan.use_qlora),

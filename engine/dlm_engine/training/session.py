@@ -11,18 +11,21 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
-from dlm_engine.errors import TrainingError, UsageError
+from dlm_engine.document import content_digest
+from dlm_engine.errors import StoreError, TrainingError, UsageError
 from dlm_engine.store import (
     LEARNED_NAME,
     STOPPED_RUN,
     LockMode,
+    MadeBy,
     RunLog,
     Staging,
     Step,
@@ -31,6 +34,7 @@ from dlm_engine.store import (
     ensure_space,
     learned_file,
     now,
+    prune_saved,
     read_lock,
     timestamp,
     write_atomic,
@@ -93,16 +97,17 @@ def train(
     require_usable(sources)
     if sources.found:
         tell(Status(summary(sources)))
+    content = content_digest(case.document)
     rows = (*rows_of(case.document), *source_rows(sources))
     if not rows:
-        return TrainOutcome(Ending.EMPTY)
+        return TrainOutcome(Ending.EMPTY, content=content)
     polite.threads_wanted()
     weights = case.weights(lambda message: tell(Status(message)))
     session = _Session(case, request, weights, rows, sources, tell, cancelled, resident)
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, _space_needed(case.spec))
-        return session.run()
+        return replace(session.run(), content=content)
 
 
 def _space_needed(spec: BaseSpec) -> int:
@@ -317,7 +322,7 @@ class _Session:
                     )
                 digest = self._write_adapter(staging, run, fingerprint)
                 summary = self.records.summary(staging.number, run_id, run, report, val_loss, log)
-                version = staging.commit(self.records.run_record(summary))
+                version = staging.commit(self.records.run_record(summary, request.made_by))
             self.resident.attached(run.trainee.model, digest)
             outcome = TrainOutcome(
                 Ending.TRAINED,
@@ -335,11 +340,24 @@ class _Session:
                 klass,
                 *self._retention(facts, run),
             )
-            self.records.write_reports(log, summary, outcome, klass)
+            with self._after_the_commit():
+                self.records.write_reports(log, summary, outcome, klass)
         if check.writes:
-            write_lock(store, self.records.lock_file(klass, run_id))
+            with self._after_the_commit():
+                write_lock(store, self.records.lock_file(klass, run_id))
         shutil.rmtree(folder, ignore_errors=True)
+        if request.made_by is MadeBy.SAVE and request.keep_saved:
+            with self._after_the_commit():
+                prune_saved(store, request.keep_saved)
         return outcome
+
+    @contextmanager
+    def _after_the_commit(self) -> Iterator[None]:
+        """The version is there and current: trouble with what is written about it is only said."""
+        try:
+            yield
+        except StoreError as error:
+            self.tell(Status(str(error)))
 
     def _build(self, current: Version | None, added: Addition | None) -> Built:
         """The run; with `added`, one that goes on from the `current` version."""

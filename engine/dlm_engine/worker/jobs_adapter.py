@@ -116,6 +116,8 @@ def train(params: Train, context: Context) -> Result:
         start=jobs.Start.FURTHER,
         max_steps=params.max_steps,
         time_limit=params.max_seconds,
+        made_by=jobs.MadeBy(params.made_by),
+        keep_saved=params.keep_saved,
     )
     outcome = _with_store(
         context,
@@ -128,6 +130,7 @@ def train(params: Train, context: Context) -> Result:
         Ending.DONE,
         outcome=str(outcome.ending),
         version=outcome.version,
+        content=outcome.content,
         steps=outcome.steps,
         known=outcome.learned,
         rows=outcome.rows,

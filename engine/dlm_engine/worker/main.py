@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Final
 
 from dlm_engine import __version__
 from dlm_engine.errors import DlmError
+from dlm_engine.store.atomic import store_error
 from dlm_engine.worker import guards
 from dlm_engine.worker.jobs_adapter import RUNNERS, Context, Stopped
 from dlm_engine.worker.messages import (
@@ -133,6 +134,10 @@ class Worker:
         except BaseException as error:
             if guards.is_out_of_memory(error):
                 return Result(Ending.FAILED, _no_memory(str(error)))
+            if isinstance(error, OSError) and error.errno is not None:
+                # A library met it: a full disk is full for all of them.
+                log.exception("the system refused something")
+                error = store_error(error, job.context.home)
             if isinstance(error, DlmError):
                 kind = type(error).__name__
                 trouble = Trouble(kind, error.subject, error.problem, error.remedy)

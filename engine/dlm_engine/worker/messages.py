@@ -62,13 +62,16 @@ class Train:
     """Train the document at `path` as it is on the disk.
 
     `max_steps` and `max_seconds` bound the training; `wait_seconds` the wait for a store
-    that somebody else holds.
+    that somebody else holds. After a training that is `made_by` a save the newest `keep_saved`
+    versions of saves stay, 0 for all.
     """
 
     path: str
     max_steps: int | None = None
     max_seconds: float | None = None
     wait_seconds: float = 60.0
+    made_by: Literal["command", "save"] = "command"
+    keep_saved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +193,15 @@ class Answer:
 class Result:
     """How a job ended and what it gave; fields that a job has nothing for stay as they are.
 
-    `outcome` is "trained", "unchanged" or "empty"; `version` the one trained, asked or exported.
+    `outcome` is "trained", "unchanged" or "empty"; `version` the one trained, asked or exported;
+    `content` the digest of the document that a training read.
     """
 
     ending: Ending
     trouble: Trouble | None = None
     outcome: str | None = None
     version: int | None = None
+    content: str | None = None
     steps: int = 0
     known: int = 0
     rows: int = 0

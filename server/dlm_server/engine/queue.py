@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from dlm_engine.worker.messages import Result
+from dlm_engine.worker.messages import Result, Text
 
 JobKind = Literal["train", "prompt", "probe", "export", "rollback"]
 
@@ -39,6 +39,8 @@ class Job:
     slot: str | None = None
     content: str = ""
     done: Callable[[Result], None] = field(default=lambda result: None)
+    #: gets more of an answer
+    heard: Callable[[Text], None] = field(default=lambda text: None)
 
 
 class JobQueue:

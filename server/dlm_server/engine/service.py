@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dlm_engine.worker.messages import (
     Ask,
@@ -95,9 +95,11 @@ class Engine:
         self._settling[uri] = self.session.after(pause, lambda: self._settled(uri))
 
     def _armed(self, live: LiveDocument) -> bool:
-        """Whether the document has been trained once; one whose head is broken may have been,
-        and its author is told that it was not trained now."""
-        return live.frontmatter is None or self.session.providers.trained(live) is not None
+        """Whether the document has been trained once; one whose head or store cannot be read
+        may have been, and its author is told that it was not trained now."""
+        known = self.session.providers
+        unreadable = live.frontmatter is None or known.store_trouble(live) is not None
+        return unreadable or known.trained(live) is not None
 
     def _settled(self, uri: str) -> None:
         from dlm_engine.errors import DlmError
@@ -122,7 +124,8 @@ class Engine:
             self.remark(None)
             return
         self.remark(None)
-        self.train(uri, document.path, "the document was saved", content.digest)
+        why, digest = "the document was saved", content.digest
+        self.train(uri, document.path, why, digest, self._say_trouble, made_by="save")
 
     def _trains(self, uri: str) -> bool:
         jobs = [*self.queue.waiting, *([self.queue.running] if self.queue.running else [])]
@@ -135,30 +138,34 @@ class Engine:
         cause: str,
         content: str = "",
         done: Callable[[Result], None] = lambda result: None,
+        made_by: Literal["command", "save"] = "command",
     ) -> Job:
         """Put a bounded training of the saved file in line; a newer one takes its place."""
         settings = self.session.settings
         params = Train(
-            str(path), settings.train_max_steps, settings.train_max_seconds, WAIT_SECONDS
+            str(path),
+            settings.train_max_steps,
+            settings.train_max_seconds,
+            WAIT_SECONDS,
+            made_by,
+            settings.train_keep_versions,
         )
 
         def ended(result: Result) -> None:
-            self._has_trained(uri, content, result)
+            self._has_trained(uri, result)
             done(result)
 
         return self.submit("train", uri, cause, "train", params, "train", content, ended)
 
-    def _has_trained(self, uri: str, content: str, result: Result) -> None:
+    def _has_trained(self, uri: str, result: Result) -> None:
         if result.ending is not Ending.DONE:
             return
-        if content:
-            self._learned[uri] = content
-        else:
-            self._learned.pop(uri, None)
-        if result.outcome != "trained":
-            return
-        self.model_changed(uri, result.version)
-        if self.session.settings.trusted:
+        if result.content is not None:
+            self._learned[uri] = result.content
+        # Also when nothing was trained now: an earlier run may have died after its commit.
+        if result.version is not None:
+            self.model_changed(uri, result.version)
+        if result.outcome == "trained" and self.session.settings.trusted:
             self.ask_again(uri, result.version)
 
     def model_changed(self, uri: str, version: int | None) -> None:
@@ -166,6 +173,14 @@ class Engine:
         self.answers.outdate(uri, version)
         self.session.refresh("codeLens", "inlayHint")
         self.session.publisher.surroundings_changed()
+
+    def _say_trouble(self, result: Result) -> None:
+        """Nobody waits for the answer of a job that a save began: clients without a status hear
+        of its trouble in a message."""
+        if result.trouble is not None and not self.session.client.status:
+            from lsprotocol import types as lsp
+
+            self.session.show_message(lsp.MessageType.Error, f"not trained: {result.trouble}")
 
     def forget_content(self, uri: str) -> None:
         """The next save trains, whatever was learned before (after a rollback)."""
@@ -202,7 +217,16 @@ class Engine:
 
         slot = "probe" if kind == "probe" else "ask " + " ".join(q.key for q in asked)
         params = Ask(str(path), asked, compare)
-        job = self.submit(kind, uri, cause, "ask", params, slot, "", ended)
+        job = self.submit(
+            kind,
+            uri,
+            cause,
+            "ask",
+            params,
+            slot,
+            done=ended,
+            heard=lambda text: self.answers.text(uri, text),
+        )
         self.answers.waiting(uri, asked, compare=compare)
         return job
 
@@ -218,10 +242,12 @@ class Engine:
         slot: str | None = None,
         content: str = "",
         done: Callable[[Result], None] = lambda result: None,
+        heard: Callable[[Text], None] = lambda text: None,
     ) -> Job:
-        """Put a job in line; `done` gets its end, also when it never runs."""
+        """Put a job in line; `done` gets its end, also when it never runs, and `heard` more of
+        an answer."""
         self._numbers += 1
-        job = Job(self._numbers, kind, uri, cause, method, params, slot, content, done)
+        job = Job(self._numbers, kind, uri, cause, method, params, slot, content, done, heard)
         replaced = self.queue.request(job)
         if replaced is not None:
             replaced.done(Result(Ending.CANCELLED))
@@ -275,7 +301,7 @@ class Engine:
 
     def _said(self, job: Job, said: Progress | Text) -> None:
         if isinstance(said, Text):
-            self.answers.text(job.uri, said)
+            job.heard(said)
             return
         assert self._job is not None
         self._job = self._job.heard(said)

@@ -1,7 +1,7 @@
 """What the store says about a document, for whoever shows it. Reads, and nothing else.
 
-The invariant: looking never writes and never raises; a store that cannot be read looks
-untrained, and the next job says what is wrong with it. A view is kept as long as the store's
+The invariant: looking never writes and never raises; a store that cannot be read has no
+version to show, and `trouble` says why. A view is kept as long as the store's
 pointer, manifest and versions folder stay as they were, which costs three `stat` calls.
 """
 
@@ -40,30 +40,38 @@ class TrainedViews:
     """Views by store, read when first asked for and again when the store has changed."""
 
     def __init__(self) -> None:
-        self._kept: dict[Path, tuple[_Stamp, StoreView | None]] = {}
+        self._kept: dict[Path, tuple[_Stamp, StoreView | None, str | None]] = {}
 
     def of(self, home: Path, live: LiveDocument) -> StoreView | None:
         """None for a document that was never trained, or whose store cannot be read."""
+        return self._look(home, live)[0]
+
+    def trouble(self, home: Path, live: LiveDocument) -> str | None:
+        """Why the document's store cannot be read; None where it can, or is not there."""
+        return self._look(home, live)[1]
+
+    def _look(self, home: Path, live: LiveDocument) -> tuple[StoreView | None, str | None]:
         from dlm_engine.errors import StoreError
         from dlm_engine.store import Store
 
         if live.frontmatter is None:
-            return None
+            return None, None
         dlm_id = live.frontmatter.dlm_id
         try:
             store = Store(home, dlm_id)
-        except StoreError:
-            return None
+        except StoreError as error:
+            return None, str(error)
         stamp = _stamp(store.root)
         kept = self._kept.get(store.root)
         if kept is not None and kept[0] == stamp:
-            return kept[1]
+            return kept[1:]
+        view, trouble = None, None
         try:
             view = _read(home, dlm_id)
-        except (StoreError, OSError, ValueError):
-            view = None
-        self._kept[store.root] = (stamp, view)
-        return view
+        except (StoreError, OSError, ValueError) as error:
+            trouble = str(error)
+        self._kept[store.root] = (stamp, view, trouble)
+        return view, trouble
 
 
 def home_of(settings: Settings) -> Path:

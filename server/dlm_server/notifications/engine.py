@@ -22,6 +22,7 @@ def initialized(session: Session, params: object) -> None:
     """From now on snapshots can say what the store knows."""
     views = TrainedViews()
     session.providers.trained = lambda live: views.of(home_of(session.settings), live)
+    session.providers.store_trouble = lambda live: views.trouble(home_of(session.settings), live)
 
 
 @notification("textDocument/willSave")

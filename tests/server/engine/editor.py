@@ -19,14 +19,13 @@ MANUAL, AFTER_DELAY, FOCUS_OUT = 1, 2, 3
 
 CAPABILITIES: dict[str, Any] = {
     "general": {"positionEncodings": ["utf-32"]},
-    "window": {"workDoneProgress": True},
+    "window": {"workDoneProgress": True, "showMessage": {"messageActionItem": {}}},
     "workspace": {
         "applyEdit": True,
         "codeLens": {"refreshSupport": True},
         "configuration": True,
         "workspaceEdit": {"documentChanges": True},
     },
-    "experimental": {"dlm": {"sectionResults": True, "status": True}},
 }
 
 
@@ -34,10 +33,16 @@ class Editor:
     """One editor and its server; use it as a context. `settings` are those below `dlm`.
 
     Its engine takes one thread, so that tests leave a core to each other; None for all.
+    `shows` are the extensions it knows.
     """
 
     def __init__(
-        self, home: Path, settings: dict[str, Any] | None = None, threads: int | None = 1
+        self,
+        home: Path,
+        settings: dict[str, Any] | None = None,
+        threads: int | None = 1,
+        shows: tuple[str, ...] = ("sectionResults", "status"),
+        capabilities: dict[str, Any] | None = None,
     ) -> None:
         self.settings: dict[str, Any] = {
             "home": str(home),
@@ -52,6 +57,8 @@ class Editor:
             env={**os.environ, "DLM_THREADS": "" if threads is None else str(threads)},
         )
         self.messages: list[Message] = []
+        #: which of the offered actions this user takes
+        self.choice: str | None = None
         self.errors = b""
         self.ended = False
         self.versions: dict[str, int] = {}
@@ -63,7 +70,11 @@ class Editor:
         ]
         for reader in self._readers:
             reader.start()
-        self.ask("initialize", processId=os.getpid(), rootUri=None, capabilities=CAPABILITIES)
+        able = {
+            **(capabilities or CAPABILITIES),
+            "experimental": {"dlm": dict.fromkeys(shows, True)},
+        }
+        self.ask("initialize", processId=os.getpid(), rootUri=None, capabilities=able)
         self.tell("initialized")
 
     # --- asking and telling --------------------------------------------------------------
@@ -204,6 +215,9 @@ class Editor:
             result = [self.settings]
         elif message["method"] == "workspace/applyEdit":
             result = {"applied": True}
+        elif message["method"] == "window/showMessageRequest":
+            actions = message["params"]["actions"]
+            result = next((a for a in actions if a["title"] == self.choice), None)
         self._write({"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     def _listen(self) -> None:

@@ -4,112 +4,17 @@ from __future__ import annotations
 
 import os
 import select
-import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.server.engine.editor import AFTER_DELAY, FOCUS_OUT, Editor
-from tests.tiny import document_text
-
-from dlm_engine.document import new_id, parse
-from dlm_engine.store import Store
+from tests.server.engine.places import LONG, Place, ended
 
 pytestmark = [pytest.mark.slow]
-
-DLM_ID = "01HZ4X7TGZM3J1A2B3C4D5E6F7"
-SHORT = "training:\n  num_epochs: 12\n"
-LONG = "training:\n  num_epochs: 5000\n"
-PROBE = "### Q !probe\nWhere is the harbour?\n### A\nIt is at Norby.\n"
-
-
-@dataclass(frozen=True)
-class Place:
-    """A document that has been trained once, and its home."""
-
-    path: Path
-    home: Path
-    text: str
-    dlm_id: str = DLM_ID
-
-    @property
-    def store(self) -> Store:
-        return Store(self.home, self.dlm_id)
-
-    def facts(self, base: Path, extra: str) -> str:
-        """Another text for the same document."""
-        return document_text(str(base), extra=extra).replace(DLM_ID, self.dlm_id)
-
-    def numbers(self) -> list[int]:
-        return [v.number for v in self.store.versions() if v.complete]
-
-    def section(self) -> str:
-        return parse(self.path.read_text())[0].sections[0].id
-
-
-@pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory, tiny_base: Path) -> Place:
-    """Trained by command, in an editor, as a person begins."""
-    folder = tmp_path_factory.mktemp("original")
-    path = folder / "facts.dlm"
-    text = document_text(str(tiny_base), extra=SHORT) + PROBE
-    path.write_text(text)
-    with Editor(folder / "home", {"probes": {"afterTraining": False}}) as editor:
-        uri = editor.open(path)
-        editor.save(uri, path, text)
-        trained = editor.command("dlm.train", uri=uri)
-        assert (trained["outcome"], trained["version"]) == ("trained", 1)
-        # The save came first and the document was not armed: it trained nothing.
-        causes = {s["job"]["cause"] for s in editor.told("dlm/status") if s["job"]}
-        assert causes == {"asked for"}
-        steps = editor.told("dlm/trainingProgress")
-        assert steps[-1]["step"] == steps[-1]["total_steps"] == 12
-        assert steps[-1]["run_id"] == 1
-        kinds = [m["value"]["kind"] for m in editor.told("$/progress")]
-        assert (kinds[0], kinds[-1]) == ("begin", "end")
-    return Place(path, folder / "home", text)
-
-
-@pytest.fixture(scope="module")
-def window(original: Place) -> Iterator[Editor]:
-    with Editor(original.home) as running:
-        yield running
-
-
-@pytest.fixture
-def editor(window: Editor) -> Editor:
-    """One editor for all tests, because its engine is warm; what it heard before is forgotten."""
-    window.forget()
-    return window
-
-
-@pytest.fixture
-def place(original: Place, tmp_path: Path) -> Place:
-    """The trained document as another one, with a store of its own in the same home."""
-    dlm_id = new_id()
-    root = original.store.root
-    shutil.copytree(root, root.with_name(dlm_id))
-    for name in ("manifest.json", "dlm.lock"):
-        file = root.with_name(dlm_id) / name
-        file.write_text(file.read_text().replace(DLM_ID, dlm_id))
-    text = original.text.replace(DLM_ID, dlm_id)
-    path = tmp_path / "facts.dlm"
-    path.write_text(text)
-    return Place(path, original.home, text, dlm_id)
-
-
-def ended(uri: str, kind: str, ending: str = "done") -> Any:
-    def check(status: dict[str, Any]) -> bool:
-        last = status["last"]
-        over = status["job"] is None and status["queued"] == 0
-        wanted = (uri, kind, ending)
-        return bool(over and last and (last["uri"], last["kind"], last["ending"]) == wanted)
-
-    return check
 
 
 def test_a_save_of_a_changed_document_trains_it_and_asks_its_probes(
@@ -218,6 +123,22 @@ def test_of_many_saves_the_newest_wins(editor: Editor, place: Place, tiny_base: 
     assert record is not None
     assert record.section_ids == (place.section(),)
     assert "Corby" in place.path.read_text()
+
+
+def trained(number: int) -> Callable[[Any], bool]:
+    return lambda status: bool(status["last"] and status["last"]["version"] == number)
+
+
+def test_of_the_versions_that_saves_made_the_newest_stay(place: Place) -> None:
+    settings = {"train": {"settleMilliseconds": 0, "keepVersions": 2}}
+    with Editor(place.home, {"probes": {"afterTraining": False}, **settings}) as editor:
+        uri = editor.open(place.path)
+        for number, name in enumerate(("Asby", "Bosby", "Corby"), 2):
+            editor.save(uri, place.path, place.text.replace("Norby", name))
+            editor.status(trained(number))
+        # The first is of a command.
+        assert [v["version"] for v in editor.command("dlm.versions", uri=uri)] == [1, 3, 4]
+        assert editor.command("dlm.rollback", uri=uri, version=3) == {"version": 3}
 
 
 def test_a_cancel_ends_training_within_a_step(

@@ -7,6 +7,7 @@ return {
     ['train.maxSteps'] = 72,
     ['train.maxSeconds'] = 60,
     ['train.settleMilliseconds'] = 300,
+    ['train.keepVersions'] = 10,
     ['probes.afterTraining'] = true,
     ['results.display'] = 'inline',
     ['results.maxLines'] = 12,

@@ -17,9 +17,11 @@ from dlm_engine.cli.watching import follow
 from dlm_engine.document import read_document
 from dlm_engine.errors import DlmError, UsageError
 from dlm_engine.jobs import (
+    KEPT_SAVES,
     Dashboards,
     Ending,
     Event,
+    MadeBy,
     Progress,
     Start,
     TrainOutcome,
@@ -88,6 +90,14 @@ def command(
         str | None,
         typer.Option(metavar="PROJECT", help="Figures to Weights & Biases too [$DLM_WANDB]."),
     ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER",
+            help=f"With --watch: how many of its versions stay, 0 for all ({KEPT_SAVES}).",
+            min=0,
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = (
         False
     ),
@@ -111,7 +121,11 @@ def command(
         accept_licence=i_accept_license,
         dashboards=Dashboards(tensorboard, wandb),
     )
+    if keep is not None and not watch:
+        raise UsageError("--keep", "goes with --watch", "`dlm gc` removes other versions")
     if watch:
+        kept = KEPT_SAVES if keep is None else keep
+        request = replace(request, made_by=MadeBy.SAVE, keep_saved=kept)
         _watch(at, request, json=json)
         return
     outcome = _train(at, request)

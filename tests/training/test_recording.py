@@ -18,7 +18,7 @@ from dlm_engine.jobs import (
     Dashboards,
     Ending,
     Event,
-    Phase,
+    PhaseBegan,
     Progress,
     Start,
     Status,
@@ -82,7 +82,7 @@ def test_a_trained_run_is_there_from_its_choices_to_its_version(go: Go, root: Pa
 
     def tell(event: Event) -> None:
         events.append(event)
-        if isinstance(event, Phase):
+        if isinstance(event, PhaseBegan):
             live.append(is_live(root))
 
     outcome = go(tell)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dlm_engine.cli.console import Console, Verbosity, is_terminal, visible
 from dlm_engine.cli.tables import seconds
-from dlm_engine.jobs import Choice, Event, Progress, Status
+from dlm_engine.jobs import Choice, Event, Phase, Progress, Status
 
 #: seconds between progress lines where lines stay
 INTERVAL = 5.0
@@ -54,9 +54,10 @@ class EventPrinter:
         self.console.status(text)
 
     def _progress(self, event: Progress) -> None:
+        goal = "preferred" if event.phase is Phase.PREFERENCE else "known"
         line = (
             f"step {event.step} (at most {event.cap})  loss {event.loss:.3f}  "
-            f"{event.learned} of {event.rows} known  {seconds(event.elapsed)}"
+            f"{event.learned} of {event.rows} {goal}  {seconds(event.elapsed)}"
         )
         if self.console.verbosity is Verbosity.VERBOSE:
             line += (

@@ -25,7 +25,7 @@ class ChatRow:
 
     @property
     def key(self) -> str:
-        return _digest("chat", self.question, self.answer)
+        return digest("chat", self.question, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class SourceRow:
 
     @property
     def key(self) -> str:
-        return _digest("source", self.label, self.sha256)
+        return digest("source", self.label, self.sha256)
 
 
 Row = ChatRow | TextRow | SourceRow
@@ -64,7 +64,7 @@ Row = ChatRow | TextRow | SourceRow
 
 def text_key(text: str) -> str:
     """The key of prose wherever it stands, so that what a document and a file share is one row."""
-    return _digest("text", text)
+    return digest("text", text)
 
 
 def rows_of(document: Document) -> tuple[ChatRow | TextRow, ...]:
@@ -90,7 +90,7 @@ def _section_rows(section: Section) -> Iterator[ChatRow | TextRow]:
             yield ChatRow(section.id, pair.question, pair.answer, pair.probe)
 
 
-def _digest(*parts: str) -> str:
+def digest(*parts: str) -> str:
     """SHA-256 of the parts, each preceded by its length so that no two splits collide."""
     h = hashlib.sha256()
     for part in parts:

@@ -19,15 +19,17 @@ _REMEDY: Final = "roll back to another version, or train again"
 
 
 class LearnedRow(BaseModel):
-    """One row. `text` is the answer of a "chat", the prose of a "text", the path of a "source"."""
+    """One row. `text` is the answer of a "chat", the prose of a "text", the path of a "source",
+    and of a "preference" the answer that is wanted to the `question`, `instead` of another."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True)
 
-    kind: Literal["chat", "text", "source"]
+    kind: Literal["chat", "text", "source", "preference"]
     key: str
     section_id: str
     question: str = ""
     text: str
+    instead: str = ""
 
 
 class Learned(BaseModel):

@@ -74,23 +74,33 @@ def survey(trainee: Trainee, everyday: Sequence[Laid]) -> Everyday:
     return Everyday(tuple(everyday), tuple(hidden), moments)
 
 
-def aim(trainee: Trainee, document: Sequence[Laid], everyday: Everyday) -> None:
-    """Set and freeze every lora_A from what the `document` packs compute beside `everyday`.
+def aim(
+    trainee: Trainee,
+    document: Sequence[Laid],
+    everyday: Everyday,
+    kept: Sequence[Laid] = (),
+    first: int = 0,
+) -> None:
+    """Set every lora_A from row `first` on from what the `document` packs compute beside
+    `everyday` and, weighted alike, beside the packs `kept`; freeze all of it.
 
     Each pack comes with its trunk. The tokens a pack's rows share count as everyday.
     """
     listeners = _listeners(trainee)
     (own, shared), _ = _moments(trainee, listeners, document)
+    (known, known_shared), _ = _moments(trainee, listeners, kept)
     count = sum(pack.tokens - pack.prefix for pack, _ in document)
     with _one_thread():
         for source, modules in listeners.items():
             rest = everyday.moments[source].to("cpu", torch.float64) + shared[source]
-            found = _directions(own[source] / count, rest, trainee.wiring.rank)
+            if source in known:
+                rest = _scaled(rest) + _scaled(known[source] + known_shared[source])
+            found = _directions(own[source] / count, rest, trainee.wiring.rank - first)
             for module in modules:
                 weight = module.lora_A["default"].weight
                 with torch.no_grad():
-                    weight[: found.shape[0]].copy_(found)
-                    weight[found.shape[0] :].zero_()
+                    weight[first:].zero_()
+                    weight[first : first + found.shape[0]].copy_(found)
                 weight.requires_grad_(False)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 
 import torch
 
@@ -15,8 +17,9 @@ from dlm_engine.training import determinism, further
 from dlm_engine.training.aim import Everyday, aim, aim_further
 from dlm_engine.training.everyday import everyday_packs, surveyed
 from dlm_engine.training.further import Addition
-from dlm_engine.training.given import Given
+from dlm_engine.training.given import Given, pair_packs
 from dlm_engine.training.network import Trainee, Wiring
+from dlm_engine.training.preference_run import LaidPairs, PreferenceRun
 from dlm_engine.training.settings import Settings
 from dlm_engine.training.sft import Laid, Run
 
@@ -60,6 +63,40 @@ def build_further(
 
     run = further.FurtherRun(trainee, settings, every, added, laid)
     return Built(run, held_out(given, trainee))
+
+
+def build_preferences(
+    given: Given, resident: Resident, say: Callable[[str], None], earlier: Version | None
+) -> Built:
+    """A run that learns the preferences upon `earlier`, or upon the base."""
+    wishes = given.wishes
+    assert wishes is not None
+    settings, first = wishes.run, 0
+    if earlier is not None:
+        first, alpha = further.earlier_shape(earlier.path)
+        settings = wishes.grown(first, alpha)
+    trainee = attach(given, settings, resident)
+    everyday = everyday_of(given, trainee, resident, say)
+    grouped = pair_packs(settings, given.pairs)
+    own = lay(trainee, [pack for pack, _ in grouped])
+    kept = lay(trainee, given.packs)
+    upon = ""
+    if earlier is not None:
+        trainee.take_over(further.earlier_tensors(earlier.path))
+        upon = adapter_sha256(earlier.path)
+    if settings.rank > first:
+        aim(trainee, own, everyday, kept, first)
+        trainee.train_columns_from(first)
+    else:
+        trainee.freeze_listening()
+    laid = [LaidPairs(Laid(*o), pairs) for o, (_, pairs) in zip(own, grouped, strict=True)]
+    replayed = [Laid(*each) for each in kept]
+    run = PreferenceRun(trainee, wishes, settings, laid, replayed, anchors_of(everyday), upon)
+    return Built(run, held_out(given, trainee))
+
+
+def adapter_sha256(version: Path) -> str:
+    return sha256((version / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
 def attach(given: Given, settings: Settings, resident: Resident) -> Trainee:

@@ -22,13 +22,31 @@ STATE_NAME = "training_state.safetensors"
 _REMEDY = "train again with --fresh"
 
 
+class PreferenceFacts(BaseModel):
+    """What a preference phase computed before its first step, and where its pairs stand.
+
+    `upon`: SHA-256 of the adapter it began with, "" for none. `before`, `reference` and
+    `now`: nats of the chosen and the rejected answer, by the pair's key. `owed`: keys of the
+    rows that it knew.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    upon: str
+    before: dict[str, tuple[float, float]]
+    reference: dict[str, tuple[float, float]]
+    now: dict[str, tuple[float, float]]
+    owed: tuple[str, ...]
+
+
 class StateFacts(BaseModel):
     """Where the run stood; kept in the file's metadata.
 
     `fingerprint` is of everything that must not change under a resume, `basis` of that less
     the rows; `finished` says that the run ended by itself (learned, or at its last step);
     `known` is what stopping depends on; `rows` are all that were trained, with the question
-    of those that have one; `sha256` is of the tensors.
+    of those that have one; `pairs` are the keys of the preferences that were; `sha256` is of
+    the tensors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -40,6 +58,8 @@ class StateFacts(BaseModel):
     known: dict[str, bool]
     basis: str = ""
     rows: dict[str, str] = {}
+    pairs: tuple[str, ...] = ()
+    preference: PreferenceFacts | None = None
     sha256: str
 
 
@@ -59,6 +79,8 @@ class State:
     second_moments: dict[str, torch.Tensor]
     basis: str = ""
     rows: dict[str, str] = field(default_factory=dict)
+    pairs: tuple[str, ...] = ()
+    preference: PreferenceFacts | None = None
 
     def without_tensors(self) -> State:
         """What is worth keeping of a finished run: nobody goes on from its moments."""
@@ -100,6 +122,8 @@ def write_state(folder: Path, state: State) -> None:
         known=state.known,
         basis=state.basis,
         rows=state.rows,
+        pairs=state.pairs,
+        preference=state.preference,
         sha256=_digest(tensors),
     )
     write_atomic(folder / STATE_NAME, save(tensors, metadata={"dlm": facts.model_dump_json()}))
@@ -137,6 +161,8 @@ def read_state(folder: Path) -> State | None:
         groups["second"],
         facts.basis,
         facts.rows,
+        facts.pairs,
+        facts.preference,
     )
 
 

@@ -15,18 +15,26 @@ from dlm_engine.bases import REGISTRY, Weights, config
 from dlm_engine.case import Case
 from dlm_engine.data import Chat, Row, Split, encode_rows, split_rows
 from dlm_engine.data.packs import Pack, packs_of
+from dlm_engine.data.pairs import Pair, PreferenceRow, encode_pair, pair_packs_of
+from dlm_engine.errors import TrainingError
 from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
 from dlm_engine.training import anchors
 from dlm_engine.training import settings as settling
+from dlm_engine.training.preference_settings import PreferenceSettings, settle_preferences
 from dlm_engine.training.settings import Settings
 
 #: Raise when a change of the algorithm makes other bytes from the same inputs.
 RECIPE = 2
+#: Likewise, of the preference phase.
+PREFERENCE_RECIPE = 1
 
 
 @dataclass(frozen=True)
 class Given:
-    """`questions`: what each row asks, by its key; "" for prose. `packs` are of `split.train`."""
+    """`questions`: what each row asks, by its key; "" for prose. `packs` are of `split.train`.
+
+    `pairs` and `wishes` are of the preference phase; no pairs and None where there is none.
+    """
 
     case: Case
     weights: Weights
@@ -37,6 +45,9 @@ class Given:
     questions: Mapping[str, str]
     split: Split
     packs: tuple[Pack, ...]
+    pairs: tuple[Pair, ...]
+    wishes: PreferenceSettings | None
+    early_stop: int | None
 
     def basis(self) -> str:
         """Of everything that the adapter's bytes are a function of, but the rows."""
@@ -54,8 +65,22 @@ class Given:
             }
         )
 
-    def fingerprint(self, early_stop: int | None = None) -> str:
-        """Of everything that the adapter's bytes are a function of."""
+    def fingerprint(self) -> str:
+        """Of everything that the bytes of what this makes are a function of."""
+        if self.wishes is None:
+            return self.rows_fingerprint()
+        sides = [(p.key, p.chosen.ids, p.rejected.ids, p.chosen.start) for p in self.pairs]
+        return _digest(
+            {
+                "recipe": PREFERENCE_RECIPE,
+                "rows": self.rows_fingerprint(),
+                "settings": self.wishes.facts(),
+                "pairs": sides,
+            }
+        )
+
+    def rows_fingerprint(self) -> str:
+        """Likewise of the adapter that knows the rows, before any preference."""
         facts = asdict(self.settings)
         del facts["choices"]
         whole: dict[str, object] = {
@@ -71,17 +96,25 @@ class Given:
             "attention": self.plan.attention,
             "checkpointing": self.plan.gradient_checkpointing,
         }
-        if early_stop is not None:
-            whole["early_stop"] = early_stop
+        if self.early_stop is not None:
+            whole["early_stop"] = self.early_stop
         return _digest(whole)
 
 
 def given_by(
-    case: Case, weights: Weights, chat: Chat, rows: Sequence[Row], seed: int | None
+    case: Case,
+    weights: Weights,
+    chat: Chat,
+    rows: Sequence[Row],
+    seed: int | None,
+    preferences: Sequence[PreferenceRow] = (),
+    early_stop: int | None = None,
 ) -> Given:
-    """Plan and settings for `rows` of `case`; `seed` is what the command line asked for.
+    """Plan and settings for `rows` and `preferences` of `case`; `seed` and `early_stop` are what
+    the command line asked for.
 
     Raises:
+        TrainingError: a preference is longer than the sequence and says nothing when cut.
         HardwareRefusal: the document asks for what this machine cannot do.
         BaseModelError: the base has no usable chat template.
     """
@@ -92,14 +125,16 @@ def given_by(
     length = settling.sequence_length(training, case.spec)
     encoding = encode_rows(rows, chat, length)
     split = split_rows(encoding.windows, seed if seed is not None else training.seed)
-    longest = max(len(row.ids) for row in split.train)
+    pairs = tuple(_pair(row, chat, length) for row in preferences)
+    sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    longest = max(len(row.ids) for row in (*split.train, *sides))
     rank = training.lora_r if "lora_r" in training.model_fields_set else None
     planned = plan(
         hardware,
         shape,
         training,
         longest,
-        rank=rank or settling.planned_rank(len(split.train)),
+        rank=rank or settling.planned_rank(len(split.train or pairs)),
         alternatives={key: spec.params for key, spec in REGISTRY.items()},
     )
     packs = packs_of(split.train, settling.PACK_TOKENS, settling.pack_rows(training, planned))
@@ -108,14 +143,49 @@ def given_by(
         case.spec,
         shape,
         planned,
-        split.train,
+        split.train or sides,
         model_type=str(model.get("model_type", "")),
-        packs=len(packs),
+        packs=max(1, len(packs)),
         seed=seed,
     )
+    wishes = None
+    if pairs:
+        wishes = settle_preferences(
+            training,
+            settings,
+            pairs,
+            packs=len(pair_packs(settings, pairs)),
+            rows=len(split.train),
+        )
     return Given(
-        case, weights, chat, hardware, planned, settings, encoding.questions, split, tuple(packs)
+        case,
+        weights,
+        chat,
+        hardware,
+        planned,
+        settings,
+        encoding.questions,
+        split,
+        tuple(packs),
+        pairs,
+        wishes,
+        early_stop,
     )
+
+
+def pair_packs(settings: Settings, pairs: Sequence[Pair]) -> list[tuple[Pack, tuple[Pair, ...]]]:
+    return pair_packs_of(pairs, settings.pack_tokens, settings.pack_rows)
+
+
+def _pair(row: PreferenceRow, chat: Chat, length: int) -> Pair:
+    pair = encode_pair(row, chat, length)
+    if pair is None:
+        raise TrainingError(
+            f"preference {row.prompt[:60]!r}",
+            f"its two answers are the same within {length} tokens",
+            "shorten it, or raise training.sequence_len",
+        )
+    return pair
 
 
 def _digest(facts: dict[str, object]) -> str:

@@ -32,9 +32,18 @@ class Start(StrEnum):
     FURTHER = "further"
 
 
+class Phase(StrEnum):
+    """What is trained: questions, answers and prose; then which of two answers is wanted; both."""
+
+    SFT = "sft"
+    PREFERENCE = "preference"
+    ALL = "all"
+
+
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
-    """`max_steps` and `time_limit` (seconds of training) end the run early; it can be resumed.
+    """`max_steps` (of each phase) and `time_limit` (seconds of training) end the run early;
+    it can be resumed.
 
     `early_stop` ends it for good once held-out prose got no better for so many steps.
     A run that is `made_by` a save leaves the newest `keep_saved` versions of saves, 0 for all.
@@ -52,6 +61,7 @@ class TrainRequest:
     dashboards: Dashboards = NOWHERE
     made_by: MadeBy = MadeBy.COMMAND
     keep_saved: int = KEPT_SAVES
+    phase: Phase = Phase.ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +82,8 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """After a step. `loss` and `divergence` in nats per token, times in seconds."""
+    """After a step. `loss` and `divergence` in nats per token (the loss of the preference phase
+    in its own measure), times in seconds. `learned` of `rows` are known, or preferred."""
 
     step: int
     cap: int
@@ -84,11 +95,12 @@ class Progress:
     elapsed: float
     tokens_per_second: float
     gradient_norm: float = 0.0
+    phase: Phase = Phase.SFT
 
 
 @dataclass(frozen=True, slots=True)
-class Phase:
-    """What the run does from here on: `sft` takes steps, `save` writes the version."""
+class PhaseBegan:
+    """What the run does from here on: `sft` and `preference` take steps, `save` commits."""
 
     name: str
 
@@ -104,7 +116,7 @@ class Evaluation:
     divergence: float | None = None
 
 
-Event = Status | Choice | Progress | Phase | Evaluation
+Event = Status | Choice | Progress | PhaseBegan | Evaluation
 Listener = Callable[[Event], None]
 
 
@@ -119,10 +131,24 @@ class Ending(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Preferred:
+    """How much likelier the chosen answers are than the rejected, in nats per token (the mean over
+    `pairs`), and of which share of the pairs they are likelier, before the phase and after."""
+
+    method: str
+    pairs: int
+    margin_before: float
+    margin_after: float
+    accuracy_before: float
+    accuracy_after: float
+
+
+@dataclass(frozen=True, slots=True)
 class TrainOutcome:
     """`learned` of `rows` answers are known word for word (of windows of prose, where the document
-    asks nothing); losses in nats per token, None if unmeasured. `content` is the digest of the
-    document as it was read.
+    asks nothing); losses in nats per token, None if unmeasured. `steps` and `seconds` are of all
+    phases that ran, everything else of the last. `content` is the digest of the document as it
+    was read.
 
     `kept` is how many of the answers that the version before knew, and that the document still
     gives, are known now (None: there was none), `lost` the questions of the others.
@@ -144,3 +170,4 @@ class TrainOutcome:
     kept: int | None = None
     lost: tuple[str, ...] = ()
     content: str | None = None
+    preference: Preferred | None = None

@@ -105,6 +105,9 @@ class Trainee:
                 if part == "lora_B":
                     weight.zero_()
                 weight.narrow(dim, 0, earlier.shape[dim]).copy_(earlier)
+            magnitude = tensors.get(f"{name}.lora_magnitude_vector")
+            if magnitude is not None:
+                module.lora_magnitude_vector["default"].weight.copy_(magnitude)
 
     def train_columns_from(self, first: int) -> None:
         """Let gradients reach only the columns of every lora_B from column `first` on."""
@@ -113,6 +116,11 @@ class Trainee:
             open_ = torch.zeros_like(weight)
             open_[:, first:] = 1
             weight.register_hook(lambda gradient, open_=open_: gradient * open_)
+
+    def freeze_listening(self) -> None:
+        """Keep every lora_A as it is."""
+        for module in self.adapted().values():
+            module.lora_A["default"].weight.requires_grad_(False)
 
     def adapted(self) -> dict[str, Any]:
         """The adapted linear modules by name, sorted."""

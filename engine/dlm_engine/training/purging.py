@@ -86,7 +86,7 @@ class PurgePlan:
 @dataclass(frozen=True, slots=True)
 class PurgeOutcome:
     """`training` is None where the current version never knew it. Files of `training.sources`
-    leave no text behind to ask about, and have no proof."""
+    leave no text behind to ask about, a preference is not an answer: they have no proof."""
 
     removed: tuple[LearnedRow, ...]
     proofs: tuple[Proof, ...]
@@ -156,21 +156,22 @@ def purge(
 
 def _plan(case: Case) -> PurgePlan:
     from dlm_engine.data import rows_of
+    from dlm_engine.data.pairs import preferences_of
     from dlm_engine.data.sources import expand, source_rows
 
     if not case.store.exists():
         return PurgePlan((), False, Garbage(()))
     sources = expand(case.frontmatter.training, case.path)
-    present = {row.key for row in (*rows_of(case.document), *source_rows(sources))}
+    rows = (*rows_of(case.document), *source_rows(sources), *preferences_of(case.document))
+    present = {row.key for row in rows}
     removed: dict[str, LearnedRow] = {}
     trains = False
     for version in _versions(case.store):
         gone = [row for row in learned_by(version) or () if row.key not in present]
         removed |= {row.key: row for row in gone}
         trains = trains or (version.current and bool(gone))
-    rows = tuple(removed.values())
-    garbage = plan_purge(case.store, removed.keys()) if rows else Garbage(())
-    return PurgePlan(rows, trains, garbage)
+    garbage = plan_purge(case.store, removed.keys()) if removed else Garbage(())
+    return PurgePlan(tuple(removed.values()), trains, garbage)
 
 
 def _versions(store: Store) -> Iterator[Version]:
@@ -191,7 +192,7 @@ def _proofs(
     from dlm_engine.hardware import detect
 
     weights = case.weights(report)
-    asked = [row for row in removed if row.kind != "source"]
+    asked = [row for row in removed if row.kind in ("chat", "text")]
     current = case.store.current()
     if current is None:
         return ()

@@ -30,7 +30,7 @@ from dlm_engine.training.model import (
     Evaluation,
     Event,
     Listener,
-    Phase,
+    PhaseBegan,
     Progress,
     Status,
     TrainOutcome,
@@ -126,7 +126,7 @@ class Recorder:
             self.sinks.evaluation(measured)
         elif isinstance(event, Choice):
             self.writer.add(ChoiceRow(number, event.name, event.value, event.reason))
-        elif isinstance(event, Phase):
+        elif isinstance(event, PhaseBegan):
             self._end_phase()
             self._began = time.monotonic()
             self._phase = PhaseRow(number, self._phase.position + 1, event.name, timestamp())

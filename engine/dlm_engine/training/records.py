@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dlm_engine.bases import Weights
 from dlm_engine.case import Case
 from dlm_engine.data import ChatRow, Row, SourceRow, TextRow
+from dlm_engine.data.pairs import PreferenceRow
 from dlm_engine.data.sources import Expansion, Found, Reason
 from dlm_engine.document.text import encode
 from dlm_engine.hardware import Hardware, Plan
@@ -163,7 +164,7 @@ class Records:
             }
         )
 
-    def learned(self, rows: Iterable[Row]) -> tuple[LearnedRow, ...]:
+    def learned(self, rows: Iterable[Row | PreferenceRow]) -> tuple[LearnedRow, ...]:
         return tuple(_learned(row) for row in rows)
 
     def banner(self, run_id: int, klass: str) -> Banner:
@@ -200,7 +201,7 @@ def _summary(found: Found) -> SourceSummary:
     )
 
 
-def _learned(row: Row) -> LearnedRow:
+def _learned(row: Row | PreferenceRow) -> LearnedRow:
     common = {"key": row.key, "section_id": row.section_id}
     match row:
         case ChatRow():
@@ -209,3 +210,6 @@ def _learned(row: Row) -> LearnedRow:
             return LearnedRow(kind="text", text=row.text, **common)
         case SourceRow():
             return LearnedRow(kind="source", text=row.label, **common)
+        case PreferenceRow():
+            texts = {"question": row.prompt, "text": row.chosen, "instead": row.rejected}
+            return LearnedRow(kind="preference", **texts, **common)

@@ -8,46 +8,30 @@ with the version it had and, where steps were taken, a state to resume from.
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
 from dlm_engine.document import content_digest
-from dlm_engine.errors import StoreError, TrainingError, UsageError
+from dlm_engine.errors import TrainingError, UsageError
 from dlm_engine.store import (
-    LEARNED_NAME,
     STOPPED_RUN,
     LockMode,
-    MadeBy,
-    RunLog,
-    Staging,
-    Step,
     Version,
     check_lock,
     ensure_space,
-    learned_file,
     now,
-    prune_saved,
     read_lock,
-    timestamp,
-    write_atomic,
-    write_lock,
 )
 from dlm_engine.training import polite
 from dlm_engine.training.model import (
     Choice,
     Ending,
-    Evaluation,
     Listener,
     Phase,
-    Progress,
     Start,
     Status,
     TrainOutcome,
@@ -55,19 +39,16 @@ from dlm_engine.training.model import (
 )
 from dlm_engine.training.recording import recording
 from dlm_engine.training.sinks import sinks_of
-from dlm_engine.training.support import require_supported
+from dlm_engine.training.support import require_preferences, require_supported
 
 if TYPE_CHECKING:
     from dlm_engine.data import Row
+    from dlm_engine.data.pairs import PreferenceRow
     from dlm_engine.data.sources import Expansion
     from dlm_engine.inference.resident import Resident
-    from dlm_engine.training import checkpoint
     from dlm_engine.training.building import Built
-    from dlm_engine.training.checkpoint import StateFacts
+    from dlm_engine.training.checkpoint import State, StateFacts
     from dlm_engine.training.further import Addition
-    from dlm_engine.training.sft import Run
-
-_CHECKPOINT_SECONDS = 10.0
 
 
 def train(
@@ -86,11 +67,14 @@ def train(
     """
     case = open_case(request.path, request.home, accept_licence=request.accept_licence)
     case.require_sound()
-    for remark in require_supported(case.document, case.frontmatter):
+    require_supported(case.document, case.frontmatter)
+    preferring, remarks = require_preferences(case.document, case.frontmatter, request.phase)
+    for remark in remarks:
         tell(Status(remark))
     sinks_of(request.dashboards)
     polite.prepare()
     from dlm_engine.data import rows_of
+    from dlm_engine.data.pairs import preferences_of
     from dlm_engine.data.sources import expand, require_usable, source_rows, summary
 
     sources = expand(case.frontmatter.training, case.path)
@@ -99,11 +83,13 @@ def train(
         tell(Status(summary(sources)))
     content = content_digest(case.document)
     rows = (*rows_of(case.document), *source_rows(sources))
-    if not rows:
+    preferences = preferences_of(case.document) if preferring else ()
+    if not rows and not preferences:
         return TrainOutcome(Ending.EMPTY, content=content)
     polite.threads_wanted()
     weights = case.weights(lambda message: tell(Status(message)))
-    session = _Session(case, request, weights, rows, sources, tell, cancelled, resident)
+    taught = Taught(rows, preferences, sources)
+    session = _Session(case, request, weights, taught, tell, cancelled, resident)
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, _space_needed(case.spec))
@@ -115,6 +101,15 @@ def _space_needed(spec: BaseSpec) -> int:
     return 4 * max(16 * 2**20, int(spec.size_gb_fp16 * 2**30) // 40)
 
 
+@dataclass(frozen=True)
+class Taught:
+    """What the document and its `sources` say."""
+
+    rows: Sequence[Row]
+    preferences: Sequence[PreferenceRow]
+    sources: Expansion
+
+
 class _Session:
     """The heavy half: everything from here on needs torch."""
 
@@ -123,8 +118,7 @@ class _Session:
         case: Case,
         request: TrainRequest,
         weights: Weights,
-        rows: Sequence[Row],
-        sources: Expansion,
+        taught: Taught,
         tell: Listener,
         cancelled: Callable[[], bool],
         resident: Resident | None,
@@ -132,50 +126,69 @@ class _Session:
         from dlm_engine.inference.resident import Resident
         from dlm_engine.training.given import given_by
         from dlm_engine.training.records import Records
+        from dlm_engine.training.stage import Around
 
         self.case = case
         self.request = request
-        self.weights = weights
-        self.rows = rows
         self.tell = tell
-        self.cancelled = cancelled
         self.resident = resident or Resident()
-        self.began = time.monotonic()
-        started = now()
+        began, started = time.monotonic(), now()
         threads = polite.settle_in()
         chat = self.resident.chat(weights, case.frontmatter.system_prompt)
-        self.given = given_by(case, weights, chat, rows, request.seed)
-        self.plan = self.given.plan
+        self.given = given_by(
+            case,
+            weights,
+            chat,
+            taught.rows,
+            request.seed,
+            taught.preferences,
+            request.early_stop,
+        )
         self.settings = self.given.settings
-        self.split = self.given.split
-        self.questions = self.given.questions
-        if request.early_stop is not None and not self.split.validation:
-            raise UsageError("--early-stop", self.split.reason, "leave it out")
+        if request.early_stop is not None and not self.given.split.validation:
+            raise UsageError("--early-stop", self.given.split.reason, "leave it out")
         self.records = Records(
             case,
             weights,
             self.given.hardware,
-            self.plan,
+            self.given.plan,
             self.settings,
             threads,
             started,
-            sources,
+            taught.sources,
+        )
+        self.around = Around(
+            self.given,
+            request,
+            (*taught.rows, *taught.preferences),
+            tell,
+            cancelled,
+            self.resident,
+            began,
         )
 
     def run(self) -> TrainOutcome:
         from dlm_engine.training import checkpoint
 
         store, request = self.case.store, self.request
-        fingerprint = self.given.fingerprint(request.early_stop)
+        fingerprint = self.given.fingerprint()
         current = store.current()
         facts = checkpoint.read_facts(current.path) if current else None
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
             current.verify()
             if request.start is not Start.FRESH:
                 return self._unchanged(current, facts)
-        state = self._state_to_resume(current, fingerprint)
+        state = self._state_to_resume(current)
         last = request.max_steps
-        if current and facts and state and last is not None and last <= state.step == facts.step:
+        if (
+            current
+            and facts
+            and state
+            and last is not None
+            and last <= state.step == facts.step
+            and state.fingerprint == facts.fingerprint
+            and not state.finished
+        ):
             return self._unchanged(current, facts)
         # The class is earned once the base is loaded; what else drifted is said before that.
         compared = request.lock_mode in (LockMode.DEFAULT, LockMode.STRICT)
@@ -187,192 +200,140 @@ class _Session:
         facts_of_run = (request.start, self.case.spec.key, self.settings.seed)
         with recording(store.root, *facts_of_run, request.dashboards, self.tell) as recorder:
             self.tell = recorder.tell
-            added = self._addition(current, facts)
-            self._explain(added)
-            return recorder.ended(self._train(state, current, facts, added, fingerprint))
+            self.around = replace(self.around, tell=self.tell, earlier=facts)
+            learned = self._learned(state)
+            added = self._addition(current, facts, learned)
+            self._explain(added, learned)
+            return recorder.ended(self._train(state, current, added, learned))
 
-    def _addition(self, current: Version | None, facts: StateFacts | None) -> Addition | None:
+    def _train(
+        self,
+        state: State | None,
+        current: Version | None,
+        added: Addition | None,
+        learned: Version | None,
+    ) -> TrainOutcome:
+        """The phases that are due: the rows unless `learned` knows them, then the preferences."""
+        from dlm_engine.training.stage import Stage, carry_out
+
+        given, seconds = self.given, self.request.time_limit
+        whole = given.fingerprint()
+        pairs = tuple(pair.key for pair in given.pairs)
+        if added is not None:
+            stage = Stage(
+                Phase.SFT,
+                lambda: self._build(current, added),
+                whole,
+                self.records,
+                pairs,
+                None,
+                keeps=False,
+                seconds=seconds,
+            )
+            return carry_out(stage, self.around).outcome
+        steps = 0
+        if given.split.train and learned is None:
+            rows = given.rows_fingerprint()
+            of_rows = state if state and state.fingerprint == rows else None
+            stage = Stage(
+                Phase.SFT, self._build, rows, self.records, (), of_rows, keeps=True, seconds=seconds
+            )
+            ended = carry_out(stage, self.around)
+            if given.wishes is None or ended.outcome.ending is not Ending.TRAINED:
+                return ended.outcome
+            if seconds is not None:
+                seconds -= ended.trained_seconds
+            if not ended.finished or (seconds is not None and seconds <= 0):
+                self.tell(Status("the preferences wait for --resume: this run ended before them"))
+                return ended.outcome
+            learned, steps = self.case.store.current(), ended.outcome.steps
+        assert given.wishes is not None
+        self.tell(Status(f"learning {len(pairs)} preferences ({given.wishes.objective})"))
+        of_pairs = state if state and state.fingerprint == whole else None
+        stage = Stage(
+            Phase.PREFERENCE,
+            lambda: self._build_preferences(learned),
+            whole,
+            replace(self.records, settings=given.wishes.run, started=now()),
+            pairs,
+            of_pairs,
+            keeps=True,
+            seconds=seconds,
+        )
+        outcome = carry_out(stage, self.around).outcome
+        return replace(outcome, steps=steps + outcome.steps)
+
+    # --- where it starts --------------------------------------------------------------------
+
+    def _learned(self, state: State | None) -> Version | None:
+        """The version that knows the document's rows and no preference, to learn those upon.
+
+        None where there is no such version, where it is not wanted, or without preferences.
+
+        Raises:
+            TrainingError: it is needed, and not there.
+        """
+        from dlm_engine.training import checkpoint
+        from dlm_engine.training.building import adapter_sha256
+
+        given = self.given
+        if given.wishes is None or not given.split.train:
+            return None
+        upon = state.preference.upon if state and state.preference else None
+        alone = self.request.phase is Phase.PREFERENCE
+        if self.request.start is not Start.FRESH or alone:
+            rows = given.rows_fingerprint()
+            for version in reversed(self.case.store.versions()):
+                if not version.complete:
+                    continue
+                facts = checkpoint.read_facts(version.path)
+                if facts is None or facts.fingerprint != rows or not facts.finished:
+                    continue
+                if upon is None or adapter_sha256(version.path) == upon:
+                    version.verify()
+                    return version
+        if upon is not None:
+            raise TrainingError(
+                "--resume",
+                "the version that the preferences were being learned upon is gone",
+                "run it without --resume",
+            )
+        if alone:
+            raise TrainingError(
+                "--phase preference",
+                "no version knows the questions, answers and prose of the document as it is now",
+                "train with --phase all",
+            )
+        return None
+
+    def _addition(
+        self, current: Version | None, facts: StateFacts | None, learned: Version | None
+    ) -> Addition | None:
         """What to add to the current version; None for a whole run, which says why."""
         from dlm_engine.training.further import addition, earlier_shape
 
-        if self.request.start is not Start.FURTHER:
+        if self.request.start is not Start.FURTHER or learned is not None:
             return None
+        given = self.given
         if current is None or facts is None:
             why = "there is no version to go on from"
-        elif facts.basis != self.given.basis():
+        elif facts.basis != given.basis():
             why = "the settings or the base changed"
+        elif set(facts.pairs) != {pair.key for pair in given.pairs}:
+            why = "the preferences changed"
         elif not self.settings.grows:
             why = "the document fixes the rank or the number of epochs, or asks for DoRA"
         else:
             current.verify()
             shape = earlier_shape(current.path)
-            found = addition(self.split.train, self.questions, facts, *shape, self.settings.rank)
+            found = addition(given.split.train, given.questions, facts, *shape, self.settings.rank)
             if not isinstance(found, str):
                 return found
             why = found
         self.tell(Choice("start", "anew", why))
         return None
 
-    def _train(
-        self,
-        state: checkpoint.State | None,
-        current: Version | None,
-        facts: StateFacts | None,
-        added: Addition | None,
-        fingerprint: str,
-    ) -> TrainOutcome:
-        import torch
-
-        from dlm_engine.training import checkpoint, determinism
-        from dlm_engine.training.early import Best
-        from dlm_engine.training.sft import mean_loss
-
-        store, request = self.case.store, self.request
-        self.tell(Status(f"loading {self.case.spec.key}"))
-        built = self._build(current, added)
-        run = built.run
-        klass = self.resident.keep(
-            "determinism",
-            (self.settings.layers, self.settings.target_modules, self.settings.kind),
-            lambda: determinism.earn(run.trainee, run.packs[0].pack),
-        )
-        check = check_lock(store, self.records.lock_file(klass), request.lock_mode)
-        for drift in check.warnings:
-            if drift.name == "determinism_class":
-                self.tell(Status(f"dlm.lock: {drift.message}"))
-        if state is not None:
-            run.resume(state)
-            self.tell(Status(f"resuming after step {state.step}"))
-        folder = store.root / STOPPED_RUN
-        run_id = self.records.manifest().next_run_id()
-        began = saved = time.monotonic()
-        report = None
-        best = Best(run, built.held, request.early_stop) if request.early_stop else None
-        self.tell(Phase("sft"))
-        with RunLog.create(store, run_id, datetime.now(UTC)) as log:
-            log.write(self.records.banner(run_id, klass))
-            log.write(self.records.delta())
-            for report in run.steps(request.max_steps):
-                elapsed = time.monotonic() - began
-                speed = report.tokens / report.seconds if report.seconds else 0.0
-                held_out = best.look(report) if best else None
-                log.write(
-                    Step(
-                        step=report.step,
-                        loss=report.loss,
-                        lr=report.rate,
-                        grad_norm=report.gradient_norm,
-                        tokens_per_sec=speed,
-                        val_loss=held_out,
-                        timestamp=timestamp(),
-                    )
-                )
-                self.tell(
-                    Progress(
-                        report.step,
-                        run.settings.cap,
-                        report.loss,
-                        report.divergence,
-                        report.learned,
-                        report.rows,
-                        report.rate,
-                        elapsed,
-                        speed,
-                        report.gradient_norm,
-                    )
-                )
-                if best:
-                    known = report.learned, report.rows
-                    self.tell(Evaluation(report.step, held_out, *known, report.divergence))
-                stop = self.cancelled()
-                due = stop or time.monotonic() - saved > _CHECKPOINT_SECONDS
-                if due and added is None:
-                    checkpoint.write_state(folder, self._state(run, fingerprint))
-                    saved = time.monotonic()
-                if stop:
-                    return TrainOutcome(
-                        Ending.CANCELLED,
-                        steps=run.step,
-                        learned=run.knowledge.count,
-                        rows=run.rows,
-                        loss=report.loss,
-                        seconds=time.monotonic() - self.began,
-                        seed=self.settings.seed,
-                    )
-                if request.time_limit is not None and elapsed >= request.time_limit:
-                    self.tell(Status(f"time limit of {request.time_limit:g} s reached"))
-                    break
-                if best and best.over:
-                    break
-            if best:
-                best.restore()
-                report = best.report
-                self.tell(Status(f"held-out prose did best after step {run.step}, which is kept"))
-            self.tell(Phase("save"))
-            run.look()
-            val_loss = mean_loss(run.trainee, built.held)
-            with store.stage() as staging:
-                if not all(bool(torch.isfinite(p).all()) for p in run.parameters.values()):
-                    self._write_adapter(staging, run, fingerprint)
-                    staging.reject("the adapter holds numbers that are not finite")
-                    raise TrainingError(
-                        str(request.path),
-                        "training ended in numbers that are not finite; nothing was replaced",
-                        "lower training.learning_rate",
-                    )
-                digest = self._write_adapter(staging, run, fingerprint)
-                summary = self.records.summary(staging.number, run_id, run, report, val_loss, log)
-                version = staging.commit(self.records.run_record(summary, request.made_by))
-            self.resident.attached(run.trainee.model, digest)
-            outcome = TrainOutcome(
-                Ending.TRAINED,
-                version.number,
-                version.path,
-                digest,
-                run.step,
-                run.knowledge.count,
-                run.rows,
-                report.loss if report else None,
-                val_loss,
-                report.divergence if report else None,
-                time.monotonic() - self.began,
-                self.settings.seed,
-                klass,
-                *self._retention(facts, run),
-            )
-            with self._after_the_commit():
-                self.records.write_reports(log, summary, outcome, klass)
-        if check.writes:
-            with self._after_the_commit():
-                write_lock(store, self.records.lock_file(klass, run_id))
-        shutil.rmtree(folder, ignore_errors=True)
-        if request.made_by is MadeBy.SAVE and request.keep_saved:
-            with self._after_the_commit():
-                prune_saved(store, request.keep_saved)
-        return outcome
-
-    @contextmanager
-    def _after_the_commit(self) -> Iterator[None]:
-        """The version is there and current: trouble with what is written about it is only said."""
-        try:
-            yield
-        except StoreError as error:
-            self.tell(Status(str(error)))
-
-    def _build(self, current: Version | None, added: Addition | None) -> Built:
-        """The run; with `added`, one that goes on from the `current` version."""
-        from dlm_engine.training import building
-
-        def say(message: str) -> None:
-            self.tell(Status(message))
-
-        if added is None or current is None:
-            return building.build(self.given, self.resident, say)
-        return building.build_further(self.given, self.resident, say, current, added)
-
-    def _state_to_resume(
-        self, current: Version | None, fingerprint: str
-    ) -> checkpoint.State | None:
+    def _state_to_resume(self, current: Version | None) -> State | None:
         from dlm_engine.training import checkpoint
 
         if self.request.start is not Start.RESUME:
@@ -385,7 +346,7 @@ class _Session:
             raise TrainingError(
                 "--resume", "there is no run to go on with", "run it without --resume"
             )
-        if state.fingerprint != fingerprint:
+        if state.fingerprint not in (self.given.fingerprint(), self.given.rows_fingerprint()):
             raise TrainingError(
                 "--resume",
                 "the document, the settings or the base changed since that run",
@@ -393,42 +354,31 @@ class _Session:
             )
         return state
 
-    def _state(self, run: Run, fingerprint: str) -> checkpoint.State:
-        rows = {row.key: self.questions[row.key] for row in self.split.train}
-        return replace(run.state(fingerprint), basis=self.given.basis(), rows=rows)
+    # --- building ---------------------------------------------------------------------------
 
-    def _retention(
-        self, earlier: StateFacts | None, run: Run
-    ) -> tuple[int | None, tuple[str, ...]]:
-        """How much of what the `earlier` version knew, and the document still says, is known now;
-        and the questions of what is not."""
-        if earlier is None:
-            return None, ()
-        known = run.knowledge.known
-        asked = {key for key, well in earlier.known.items() if well and key in known}
-        lost = sorted(self.questions[key] for key in asked if not known[key])
-        return len(asked) - len(lost), tuple(lost)
+    def _build(self, current: Version | None = None, added: Addition | None = None) -> Built:
+        """The run over the rows; with `added`, one that goes on from the `current` version."""
+        from dlm_engine.training import building
 
-    # --- what is written ------------------------------------------------------------------
+        if added is None or current is None:
+            return building.build(self.given, self.resident, self._say)
+        return building.build_further(self.given, self.resident, self._say, current, added)
 
-    def _write_adapter(self, staging: Staging, run: Run, fingerprint: str) -> str:
-        """Fill the staging folder; returns the SHA-256 of the adapter's tensors file."""
-        from dlm_engine.training import checkpoint
-        from dlm_engine.training.network import adapter_files
+    def _build_preferences(self, learned: Version | None) -> Built:
+        from dlm_engine.training import building
 
-        files = adapter_files(run.trainee, self.weights)
-        for name, data in files.items():
-            write_atomic(staging.path / name, data)
-        checkpoint.write_state(staging.path, self._state(run, fingerprint))
-        write_atomic(staging.path / LEARNED_NAME, learned_file(self.records.learned(self.rows)))
-        return hashlib.sha256(files["adapter_model.safetensors"]).hexdigest()
+        return building.build_preferences(self.given, self.resident, self._say, learned)
 
-    # --- what is said ---------------------------------------------------------------------
+    # --- what is said -----------------------------------------------------------------------
 
-    def _explain(self, added: Addition | None) -> None:
+    def _say(self, message: str) -> None:
+        self.tell(Status(message))
+
+    def _explain(self, added: Addition | None, learned: Version | None) -> None:
+        given = self.given
         if self.case.spec.capability_warning:
             self.tell(Status(self.case.spec.capability_warning))
-        for reason in self.plan.reasons:
+        for reason in given.plan.reasons:
             name, _, why = reason.partition(": ")
             self.tell(Choice("plan", name, why))
         if added is not None:
@@ -441,9 +391,24 @@ class _Session:
                 )
             )
             return
-        for choice in self.settings.choices:
+        if learned is not None:
+            why = "it knows the rest of the document; the preferences are learned upon it"
+            self.tell(Choice("start", f"from version {learned.number}", why))
+        elif given.split.train:
+            for choice in self.settings.choices:
+                self.tell(choice)
+            held = f"{len(given.split.validation)} rows"
+            self.tell(Choice("validation", held, given.split.reason))
+        if given.wishes is None:
+            return
+        for choice in given.wishes.run.choices:
             self.tell(choice)
-        self.tell(Choice("validation", f"{len(self.split.validation)} rows", self.split.reason))
+        for pair in given.pairs:
+            if pair.cut:
+                self._say(
+                    f"preference {pair.prompt[:60]!r}: an answer is longer than "
+                    f"{self.settings.sequence_len} tokens and was cut at its end"
+                )
 
     def _unchanged(self, current: Version, facts: StateFacts) -> TrainOutcome:
         record = current.run_record()

@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import TypeVar
 
 import torch
 
@@ -22,6 +24,7 @@ from dlm_engine.data.tokens import Encoded
 from dlm_engine.errors import TrainingError
 from dlm_engine.training.checkpoint import State, copies, restore
 from dlm_engine.training.loss import head_divergence, head_loss
+from dlm_engine.training.model import Preferred
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.settings import LEARNED, LEARNED_PROSE, Settings
 
@@ -41,7 +44,10 @@ class Laid:
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """`loss` in nats per supervised token, `divergence` likewise on the anchors; `learned` rows."""
+    """`loss` in nats per supervised token, `divergence` likewise on the anchors.
+
+    `learned` of `rows` have reached the goal of the phase.
+    """
 
     step: int
     loss: float
@@ -121,6 +127,23 @@ class Run:
         """How many rows have to be known."""
         return len(self.knowledge.watched)
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """How many have reached the goal, and how many there are."""
+        return self.knowledge.count, self.rows
+
+    @property
+    def sample(self) -> Pack:
+        """One of the packs that are trained."""
+        return self.packs[0].pack
+
+    def begin(self) -> None:
+        """What is done once, before the first step of a run that is not resumed."""
+
+    def measured(self) -> Preferred | None:
+        """How the document's preferences fared, of a phase that learns them."""
+        return None
+
     def state(self, fingerprint: str) -> State:
         """A copy of where the run stands; `fingerprint` is of its inputs."""
         state = State(
@@ -179,8 +202,7 @@ class Run:
                 self.step,
                 loss,
                 divergence,
-                self.knowledge.count,
-                self.rows,
+                *self.progress,
                 rate,
                 norm,
                 tokens,
@@ -189,41 +211,51 @@ class Run:
 
     def _accumulate(self) -> tuple[float, float, int]:
         """Gradients of this step's packs and anchors; (loss, divergence, supervised tokens)."""
-        trainee, settings = self.trainee, self.settings
-        batch = self._batch(self.step)
-        tokens = sum(laid.pack.supervised for laid in batch)
-        loss = divergence = 0.0
-        trainee.model.train()
-        with torch.random.fork_rng(devices=self._cuda_devices()):
-            torch.manual_seed(_derived(settings.seed, "dropout", self.step))
-            for laid in batch:
-                hidden = trainee.hidden(laid.pack, laid.trunk)
-                losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
-                weights = laid.pack.weights
-                # Over plain tokens, so that a weight also counts where a step has no other.
-                total = (losses if weights is None else losses * weights).sum() / tokens
-                total.backward()
-                loss += float(losses.detach().sum() / tokens)
-                self.knowledge.note(laid.pack, losses)
-            for laid in self._anchors_now():
-                hidden = trainee.hidden(laid.pack, laid.trunk)
-                assert laid.base_hidden is not None
-                away = head_divergence(hidden, laid.base_hidden, trainee.head, trainee.soft_cap)
-                mean = away.mean()
-                (settings.anchor_weight * mean).backward()
-                divergence += float(mean.detach())
+        self.trainee.model.train()
+        with self.dropout():
+            loss, tokens = self._replay(1.0)
+            divergence = self._pull()
         return loss, divergence, tokens
 
+    @contextmanager
+    def dropout(self) -> Iterator[None]:
+        """Within, what is dropped is a function of seed and step."""
+        with torch.random.fork_rng(devices=self._cuda_devices()):
+            torch.manual_seed(_derived(self.settings.seed, "dropout", self.step))
+            yield
+
+    def _replay(self, weight: float) -> tuple[float, int]:
+        """Gradients of this step's packs, times `weight`; (loss, supervised tokens)."""
+        trainee = self.trainee
+        batch = self._batch(self.step)
+        tokens = sum(laid.pack.supervised for laid in batch)
+        loss = 0.0
+        for laid in batch:
+            hidden = trainee.hidden(laid.pack, laid.trunk)
+            losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
+            counts = laid.pack.weights
+            # Over plain tokens, so that a weight also counts where a step has no other.
+            total = (losses if counts is None else losses * counts).sum() / tokens
+            (weight * total).backward()
+            loss += float(losses.detach().sum() / tokens)
+            self.knowledge.note(laid.pack, losses)
+        return loss, tokens
+
+    def _pull(self) -> float:
+        """Gradients of this step's anchors; their divergence from the base."""
+        trainee = self.trainee
+        divergence = 0.0
+        for laid in self._anchors_now():
+            hidden = trainee.hidden(laid.pack, laid.trunk)
+            assert laid.base_hidden is not None
+            away = head_divergence(hidden, laid.base_hidden, trainee.head, trainee.soft_cap)
+            mean = away.mean()
+            (self.settings.anchor_weight * mean).backward()
+            divergence += float(mean.detach())
+        return divergence
+
     def _batch(self, step: int) -> list[Laid]:
-        """The packs of a step: every epoch is a permutation drawn from seed and epoch number."""
-        each = self.settings.packs_per_step
-        if each >= len(self.packs):
-            return list(self.packs)
-        per_epoch = math.ceil(len(self.packs) / each)
-        epoch, place = divmod(step, per_epoch)
-        generator = torch.Generator().manual_seed(_derived(self.settings.seed, "order", epoch))
-        order = torch.randperm(len(self.packs), generator=generator).tolist()
-        return [self.packs[i] for i in order[place * each : (place + 1) * each]]
+        return shuffled(self.packs, self.settings.packs_per_step, self.settings.seed, step)
 
     def _anchors_now(self) -> list[Laid]:
         if not self.anchors or not self.settings.anchor_weight:
@@ -272,6 +304,20 @@ def mean_loss(trainee: Trainee, laid: Sequence[Laid]) -> float | None:
         total += float(losses.sum())
         tokens += each.pack.supervised
     return total / tokens
+
+
+Each = TypeVar("Each")
+
+
+def shuffled(items: Sequence[Each], each: int, seed: int, step: int) -> list[Each]:
+    """The `each` items of a step: every epoch is a permutation drawn from seed and epoch number."""
+    if each >= len(items):
+        return list(items)
+    per_epoch = math.ceil(len(items) / each)
+    epoch, place = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(_derived(seed, "order", epoch))
+    order = torch.randperm(len(items), generator=generator).tolist()
+    return [items[i] for i in order[place * each : (place + 1) * each]]
 
 
 def _derived(seed: int, purpose: str, number: int) -> int:

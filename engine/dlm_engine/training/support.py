@@ -7,28 +7,67 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dlm_engine.document import Frontmatter
+from dlm_engine.document import Frontmatter, Preference
 from dlm_engine.document.model import Document, SectionType
 from dlm_engine.errors import TrainingError
+from dlm_engine.training.model import Phase
 
 
-def require_supported(document: Document, frontmatter: Frontmatter) -> tuple[str, ...]:
-    """Remarks about what the document has and this run leaves out on purpose.
-
-    Raises:
-        TrainingError: the document asks for something that cannot be honoured.
-    """
+def require_supported(document: Document, frontmatter: Frontmatter) -> None:
+    """Raise `TrainingError` when the document asks for something that cannot be honoured."""
     refusal = next(_refusals(document, frontmatter), None)
     if refusal is not None:
         raise TrainingError(*refusal)
-    remarks = []
-    preferences = sum(s.type is SectionType.PREFERENCE for s in document.sections)
-    if preferences:
-        remarks.append(
-            f"{preferences} preference section(s) stay as they are: "
-            "this version trains questions, answers and prose"
+
+
+def require_preferences(
+    document: Document, frontmatter: Frontmatter, phase: Phase
+) -> tuple[bool, tuple[str, ...]]:
+    """Whether the preferences are to be learned, and remarks on what is left out on purpose.
+
+    What the command asks for decides, then what the document says, then whether it has any.
+
+    Raises:
+        TrainingError: the preference phase alone is wanted, and there is nothing for it.
+    """
+    wishes = frontmatter.training.preference
+    written = sum(len(section.triples) for section in document.sections)
+    equal = sum(t.chosen == t.rejected for s in document.sections for t in s.triples)
+    there = written - equal
+    if phase is Phase.PREFERENCE and not there:
+        raise TrainingError(
+            "--phase preference",
+            "the document has no preference to learn",
+            "write a ::preference:: section, or train without --phase",
         )
-    return tuple(remarks)
+    if phase is Phase.SFT:
+        return False, (f"{there} preference(s) left out: --phase sft",) if there else ()
+    said = "enabled" in wishes.model_fields_set
+    wanted = phase is Phase.PREFERENCE or (wishes.enabled if said else there > 0)
+    if not wanted:
+        off = f"{there} preference(s) left out: training.preference.enabled is false"
+        return False, (off,) if there else ()
+    if not there:
+        return False, ("training.preference.enabled: the document has no preference to learn",)
+    remarks = []
+    if equal:
+        remarks.append(f"{equal} preference(s) left out: their two answers are the same")
+    unread = _unread(wishes)
+    if unread:
+        remarks.append(f"not read by {wishes.method}: {', '.join(unread)}")
+    return True, tuple(remarks)
+
+
+def _unread(wishes: Preference) -> list[str]:
+    """What the author set that is for the other method."""
+    numbers = wishes.hyperparams.model_fields_set
+    if wishes.method == "dpo":
+        return ["training.preference.hyperparams.alpha"] if "alpha" in numbers else []
+    others = [name for name in ("loss_type", "reference") if name in wishes.model_fields_set]
+    return [
+        *(f"training.preference.{name}" for name in others),
+        *(["training.preference.hyperparams.beta"] if "beta" in numbers else []),
+    ]
 
 
 def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[str, str, str]]:
@@ -43,8 +82,12 @@ def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[st
             "this version trains one adapter per document",
             "remove the #name from the fence",
         )
-    if training.preference.enabled:
-        yield ("training.preference", "this version does not train preferences", remove)
+    if training.preference.method == "dpo" and training.preference.hyperparams.beta == 0:
+        yield (
+            "training.preference.hyperparams.beta",
+            "is 0, with which dpo learns nothing",
+            "raise it; 0.1 is usual",
+        )
     if training.gate.enabled:
         yield ("training.gate", "there is no gate over a single adapter", remove)
     if training.cpt.embed_warmup_steps:

@@ -95,7 +95,10 @@ def _show(at: Globals, path: Path, outcome: PurgeOutcome) -> None:
         at.console.result(_verdict(proof))
     files = sum(row.kind == "source" for row in outcome.removed)
     if files:
-        at.console.status(f"{files} removed files have no text left to ask about")
+        at.console.status(f"removed files, whose text is not kept to ask about: {files}")
+    pairs = sum(row.kind == "preference" for row in outcome.removed)
+    if pairs:
+        at.console.status(f"removed preferences, which are no answers to ask for: {pairs}")
     count = len(outcome.deleted.items)
     at.console.status(
         f"{path}: deleted {count} version{'s' * (count != 1)} and exports that knew it, "

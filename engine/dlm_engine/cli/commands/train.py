@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,8 @@ from dlm_engine.jobs import (
     Ending,
     Event,
     MadeBy,
+    Phase,
+    Preferred,
     Progress,
     Start,
     TrainOutcome,
@@ -50,11 +52,15 @@ def command(
         bool,
         typer.Option("--further", help="Only add what is new to the current version: seconds."),
     ] = False,
+    phase: Annotated[
+        Phase, typer.Option("--phase", help="The questions and texts, the preferences, or both.")
+    ] = Phase.ALL,
     seed: Annotated[
         int | None, typer.Option(metavar="NUMBER", help="Instead of training.seed.", min=0)
     ] = None,
     max_steps: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Stop after so many steps.", min=1)
+        int | None,
+        typer.Option(metavar="NUMBER", help="Stop each phase after so many steps.", min=1),
     ] = None,
     time_limit: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Stop after so much training.")
@@ -109,6 +115,8 @@ def command(
     if early_stop is not None and (resume or further or watch):
         problem = "excludes --resume, --further and --watch"
         raise UsageError("--early-stop", problem, "leave one of them out")
+    if further and phase is not Phase.ALL:
+        raise UsageError("dlm train", "--further and --phase exclude each other", "choose one")
     request = TrainRequest(
         path=path,
         home=home_dir(at.home),
@@ -120,6 +128,7 @@ def command(
         lock_mode=_lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock),
         accept_licence=i_accept_license,
         dashboards=Dashboards(tensorboard, wandb),
+        phase=phase,
     )
     if keep is not None and not watch:
         raise UsageError("--keep", "goes with --watch", "`dlm gc` removes other versions")
@@ -153,8 +162,9 @@ def _train(at: Globals, request: TrainRequest, resident: Resident | None = None)
 
 def _watch(at: Globals, request: TrainRequest, *, json: bool) -> None:
     """Train now and after every change; what cannot be trained is said and waited out."""
-    if json or request.start is not Start.AUTO:
-        other = "--json" if json else f"--{request.start}"
+    if json or request.start is not Start.AUTO or request.phase is not Phase.ALL:
+        start = "--phase" if request.start is Start.AUTO else f"--{request.start}"
+        other = "--json" if json else start
         raise UsageError("dlm train", f"--watch and {other} exclude each other", "choose one")
 
     read_document(request.path)  # a name mistyped would be waited for without end
@@ -213,7 +223,18 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
         "determinism": outcome.determinism,
         "kept": outcome.kept,
         "lost": list(outcome.lost),
+        "preference": None if outcome.preference is None else asdict(outcome.preference),
     }
+
+
+def _preferred(found: Preferred) -> str:
+    right = round(found.accuracy_after * found.pairs)
+    before = round(found.accuracy_before * found.pairs)
+    return (
+        f"{right} of {found.pairs} wanted answers are likelier than the unwanted ones "
+        f"(before: {before}), by {found.margin_after:+.2f} nats a token "
+        f"(before: {found.margin_before:+.2f})"
+    )
 
 
 def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
@@ -225,10 +246,13 @@ def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
     elif outcome.ending is Ending.CANCELLED:
         say(f"{path}: stopped; go on with: dlm train {path} --resume")
     else:
-        say(
-            f"version {outcome.version}: {outcome.learned} of {outcome.rows} known word for word "
-            f"after {outcome.steps} steps, {seconds(outcome.seconds)}"
-        )
+        took = f"after {outcome.steps} steps, {seconds(outcome.seconds)}"
+        known = f"{outcome.learned} of {outcome.rows} known word for word"
+        if outcome.rows:
+            say(f"version {outcome.version}: {known} {took}")
+        if outcome.preference is not None:
+            preferred = _preferred(outcome.preference)
+            say(preferred if outcome.rows else f"version {outcome.version}: {preferred} {took}")
         if outcome.lost:
             names = ", ".join(repr(question) for question in outcome.lost[:3])
             more = f" and {len(outcome.lost) - 3} more" if len(outcome.lost) > 3 else ""

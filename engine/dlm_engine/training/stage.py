@@ -1,0 +1,276 @@
+"""One phase of a session: from a run that is built to a version that is committed.
+
+Steps are logged and told, the state is kept beside the store's versions while they go, and
+whatever ends the steps, the version is committed in one rename or not at all; `dlm.lock` is
+written after it, and the kept state removed last.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+import torch
+
+from dlm_engine.data import Row
+from dlm_engine.data.pairs import PreferenceRow
+from dlm_engine.errors import StoreError, TrainingError
+from dlm_engine.inference.resident import Resident
+from dlm_engine.store import (
+    LEARNED_NAME,
+    STOPPED_RUN,
+    MadeBy,
+    RunLog,
+    Staging,
+    Step,
+    check_lock,
+    learned_file,
+    prune_saved,
+    timestamp,
+    write_atomic,
+    write_lock,
+)
+from dlm_engine.training import checkpoint, determinism
+from dlm_engine.training.building import Built
+from dlm_engine.training.early import Best
+from dlm_engine.training.given import Given
+from dlm_engine.training.model import (
+    Ending,
+    Evaluation,
+    Listener,
+    Phase,
+    PhaseBegan,
+    Progress,
+    Status,
+    TrainOutcome,
+    TrainRequest,
+)
+from dlm_engine.training.network import adapter_files
+from dlm_engine.training.records import Records
+from dlm_engine.training.sft import Run, mean_loss
+
+_CHECKPOINT_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Around:
+    """What all phases of a session have in common. `began` is when the session did, `earlier`
+    says what the version before it knew."""
+
+    given: Given
+    request: TrainRequest
+    taught: Sequence[Row | PreferenceRow]
+    tell: Listener
+    cancelled: Callable[[], bool]
+    resident: Resident
+    began: float
+    earlier: checkpoint.StateFacts | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """`fingerprint` is of what the phase makes, `pairs` the preferences that has learned, `state`
+    what to resume. `keeps`: it can be resumed, so its state is kept. `seconds` may be trained."""
+
+    phase: Phase
+    build: Callable[[], Built]
+    fingerprint: str
+    records: Records
+    pairs: tuple[str, ...]
+    state: checkpoint.State | None
+    keeps: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """`finished`: by itself, with a version; nothing is left to resume."""
+
+    outcome: TrainOutcome
+    finished: bool
+    trained_seconds: float = 0.0
+
+
+def carry_out(stage: Stage, around: Around) -> Ended:
+    """Train, and commit what came of it.
+
+    Raises:
+        DlmError: the base, the disk or the numbers failed; the store has the version it had.
+    """
+    given, request, tell, records = around.given, around.request, around.tell, stage.records
+    store, settings = given.case.store, given.settings
+    tell(Status(f"loading {given.case.spec.key}"))
+    built = stage.build()
+    run = built.run
+    klass = around.resident.keep(
+        "determinism",
+        (settings.layers, settings.target_modules, settings.kind),
+        lambda: determinism.earn(run.trainee, run.sample),
+    )
+    check = check_lock(store, records.lock_file(klass), request.lock_mode)
+    for drift in check.warnings:
+        if drift.name == "determinism_class":
+            tell(Status(f"dlm.lock: {drift.message}"))
+    if stage.state is not None:
+        run.resume(stage.state)
+        tell(Status(f"resuming after step {stage.state.step}"))
+    else:
+        run.begin()
+    folder = store.root / STOPPED_RUN
+    run_id = records.manifest().next_run_id()
+    began = saved = time.monotonic()
+    report = None
+    patience = request.early_stop if stage.phase is Phase.SFT else None
+    best = Best(run, built.held, patience) if patience else None
+    tell(PhaseBegan(stage.phase))
+    with RunLog.create(store, run_id, datetime.now(UTC)) as log:
+        log.write(records.banner(run_id, klass))
+        log.write(records.delta())
+        for report in run.steps(request.max_steps):
+            elapsed = time.monotonic() - began
+            speed = report.tokens / report.seconds if report.seconds else 0.0
+            held_out = best.look(report) if best else None
+            log.write(
+                Step(
+                    step=report.step,
+                    loss=report.loss,
+                    lr=report.rate,
+                    grad_norm=report.gradient_norm,
+                    tokens_per_sec=speed,
+                    val_loss=held_out,
+                    timestamp=timestamp(),
+                )
+            )
+            tell(
+                Progress(
+                    report.step,
+                    run.settings.cap,
+                    report.loss,
+                    report.divergence,
+                    report.learned,
+                    report.rows,
+                    report.rate,
+                    elapsed,
+                    speed,
+                    report.gradient_norm,
+                    stage.phase,
+                )
+            )
+            if best:
+                known = report.learned, report.rows
+                tell(Evaluation(report.step, held_out, *known, report.divergence))
+            stop = around.cancelled()
+            due = stop or time.monotonic() - saved > _CHECKPOINT_SECONDS
+            if due and stage.keeps:
+                checkpoint.write_state(folder, _state(stage, given, run))
+                saved = time.monotonic()
+            if stop:
+                outcome = TrainOutcome(
+                    Ending.CANCELLED,
+                    steps=run.step,
+                    learned=run.knowledge.count,
+                    rows=run.rows,
+                    loss=report.loss,
+                    seconds=time.monotonic() - around.began,
+                    seed=settings.seed,
+                )
+                return Ended(outcome, finished=False)
+            if stage.seconds is not None and elapsed >= stage.seconds:
+                tell(Status(f"time limit of {request.time_limit:g} s reached"))
+                break
+            if best and best.over:
+                break
+        if best:
+            best.restore()
+            report = best.report
+            tell(Status(f"held-out prose did best after step {run.step}, which is kept"))
+        tell(PhaseBegan("save"))
+        trained = time.monotonic() - began
+        run.look()
+        preferred = run.measured()
+        val_loss = mean_loss(run.trainee, built.held)
+        with store.stage() as staging:
+            if not all(bool(torch.isfinite(p).all()) for p in run.parameters.values()):
+                _write_adapter(stage, around, staging, run)
+                staging.reject("the adapter holds numbers that are not finite")
+                raise TrainingError(
+                    str(request.path),
+                    "training ended in numbers that are not finite; nothing was replaced",
+                    "lower training.learning_rate",
+                )
+            digest = _write_adapter(stage, around, staging, run)
+            summary = records.summary(staging.number, run_id, run, report, val_loss, log)
+            version = staging.commit(records.run_record(summary, request.made_by))
+        around.resident.attached(run.trainee.model, digest)
+        outcome = TrainOutcome(
+            Ending.TRAINED,
+            version.number,
+            version.path,
+            digest,
+            run.step,
+            run.knowledge.count,
+            run.rows,
+            report.loss if report else None,
+            val_loss,
+            report.divergence if report else None,
+            time.monotonic() - around.began,
+            settings.seed,
+            klass,
+            *_retention(around, run),
+            preference=preferred,
+        )
+        with _after_the_commit(tell):
+            records.write_reports(log, summary, outcome, klass)
+    if check.writes:
+        with _after_the_commit(tell):
+            write_lock(store, records.lock_file(klass, run_id))
+    shutil.rmtree(folder, ignore_errors=True)
+    if request.made_by is MadeBy.SAVE and request.keep_saved:
+        with _after_the_commit(tell):
+            prune_saved(store, request.keep_saved)
+    return Ended(outcome, run.finished, trained)
+
+
+@contextmanager
+def _after_the_commit(tell: Listener) -> Iterator[None]:
+    """The version is there and current: trouble with what is written about it is only said."""
+    try:
+        yield
+    except StoreError as error:
+        tell(Status(str(error)))
+
+
+def _retention(around: Around, run: Run) -> tuple[int | None, tuple[str, ...]]:
+    """How much of what the version before knew, and the document still says, is known now; and
+    the questions of what is not."""
+    if around.earlier is None:
+        return None, ()
+    known = run.knowledge.known
+    asked = {key for key, well in around.earlier.known.items() if well and key in known}
+    lost = sorted(around.given.questions[key] for key in asked if not known[key])
+    return len(asked) - len(lost), tuple(lost)
+
+
+def _state(stage: Stage, given: Given, run: Run) -> checkpoint.State:
+    return replace(
+        run.state(stage.fingerprint),
+        basis=given.basis(),
+        rows={row.key: given.questions[row.key] for row in given.split.train},
+        pairs=stage.pairs,
+    )
+
+
+def _write_adapter(stage: Stage, around: Around, staging: Staging, run: Run) -> str:
+    """Fill the staging folder; returns the SHA-256 of the adapter's tensors file."""
+    given = around.given
+    files = adapter_files(run.trainee, given.weights)
+    for name, data in files.items():
+        write_atomic(staging.path / name, data)
+    checkpoint.write_state(staging.path, _state(stage, given, run))
+    write_atomic(staging.path / LEARNED_NAME, learned_file(stage.records.learned(around.taught)))
+    return hashlib.sha256(files["adapter_model.safetensors"]).hexdigest()

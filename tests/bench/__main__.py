@@ -53,6 +53,12 @@ def learning(arguments: Sequence[str]) -> int:
     return 0
 
 
+def sources(arguments: Sequence[str]) -> int:
+    from tests.bench.bench_sources import main
+
+    return main(arguments)
+
+
 def saves(arguments: Sequence[str]) -> int:
     from tests.bench.learning.saves import main
 
@@ -66,6 +72,7 @@ BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "throughput": throughput,
     "learning": learning,
     "saves": saves,
+    "sources": sources,
 }
 
 

@@ -32,7 +32,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
     [
         (
             [],
-            [(n, []) for n in ("grammar", "document", "server", "throughput", "learning", "saves")],
+            [
+                (n, [])
+                for n in (
+                    "grammar",
+                    "document",
+                    "server",
+                    "throughput",
+                    "learning",
+                    "saves",
+                    "sources",
+                )
+            ],
             0,
         ),
         (["throughput"], [("throughput", [])], 0),

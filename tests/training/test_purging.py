@@ -11,6 +11,7 @@ import pytest
 from tests.tiny import FACTS, document_text
 
 from dlm_engine.cli.entry import main
+from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.errors import DlmError, StoreError
 from dlm_engine.jobs import (
     Ending,
@@ -22,7 +23,7 @@ from dlm_engine.jobs import (
     purge,
     train,
 )
-from dlm_engine.store import Garbage, Store, learned_by, purge_store
+from dlm_engine.store import Garbage, Store, learned_by, purge_store, token_cache_path
 from dlm_engine.training import purging
 
 QUICK = "training:\n  learning_rate: 0.02\n"
@@ -108,6 +109,8 @@ def test_what_was_removed_is_forgotten_and_nothing_of_it_is_left(place: Place) -
     export.mkdir(parents=True)
     (export / "export_manifest.json").write_text('{"adapter_version": 1, "asked": "It is 4417."}')
     place.write(*FACTS[:2])
+    tokens = TokenCache(token_cache_path(place.home))
+    assert tokens.facts().texts
     assert place.holding(FACTS[2][1])
     outcome = purge(place.request)
     assert outcome.training is not None
@@ -119,6 +122,7 @@ def test_what_was_removed_is_forgotten_and_nothing_of_it_is_left(place: Place) -
     assert place.holding(FACTS[2][1]) == []
     assert place.holding("lit at dusk") == []
     assert not export.exists()
+    assert not tokens.facts().texts
     assert purge(place.request).removed == ()
     assert place.train() is Ending.UNCHANGED
 

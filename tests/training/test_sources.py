@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +13,10 @@ from tests.data.sources.tree import write
 from tests.tiny import document_text
 from tests.training.parts import make_run, rows
 
+from dlm_engine.data import encode_row
 from dlm_engine.data.packs import packs_of
 from dlm_engine.errors import TrainingError
-from dlm_engine.jobs import Ending, Event, Status, TrainOutcome, TrainRequest, train
+from dlm_engine.jobs import Ending, Event, Start, Status, TrainOutcome, TrainRequest, train
 from dlm_engine.training import anchors
 from dlm_engine.training.sft import Laid
 
@@ -65,6 +67,56 @@ def test_a_document_of_sources_alone_is_trained_and_every_change_is_seen(
     assert run(document).version == 2
     write(tmp_path / "notes", {".dlm/training.yaml": "metadata: {a: b}\nweights: {a: {b: 3}}\n"})
     assert run(document).version == 3
+
+
+def test_an_unchanged_rerun_reads_no_file_and_tokenises_nothing(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dlm_engine.data.encoding as encoding
+    import dlm_engine.data.sources.expansion as expansion
+
+    # A file is trusted only some time after its last change, and these are new.
+    monkeypatch.setattr(expansion, "_SETTLED_NS", -(10**18))
+    read, encode = expansion._read, encode_row
+    reads: list[Path] = []
+    encoded: list[object] = []
+
+    def counted_read(path: Path, *rest: Any) -> bytes | None:
+        reads.append(path)
+        return read(path, *rest)
+
+    def counted_encode(row: Any, *rest: Any) -> Any:
+        encoded.append(row)
+        return encode(row, *rest)
+
+    monkeypatch.setattr(expansion, "_read", counted_read)
+    monkeypatch.setattr(encoding, "encode_row", counted_encode)
+    document = tmp_path / "d.dlm"
+    document.write_text(document_text(str(tiny_base), extra=SETTINGS))
+    write(tmp_path / "notes", {f"{n}.md": f"Lamp {n} is in Norby.\n" for n in range(5)})
+    write(tmp_path / "notes", {"bad": b"\0"})
+    first = run(document)
+    assert (len(reads), len(encoded)) == (6, 8)
+    again = train(TrainRequest(document, tmp_path / "home", start=Start.FRESH))
+    assert (len(reads), len(encoded)) == (6, 8)
+    assert again.adapter_sha256 == first.adapter_sha256
+    write(tmp_path / "notes", {"3.md": "Lamp 3 is in Sudby, as of now.\n"})
+    run(document)
+    assert (reads[6:], len(encoded)) == ([tmp_path / "notes" / "3.md"], 9)
+    without = SETTINGS + "  cache:\n    enabled: false\n"
+    document.write_text(document_text(str(tiny_base), extra=without))
+    run(document)
+    assert (len(reads), len(encoded)) == (13, 17)
+
+
+def test_a_cache_out_of_use_costs_a_line_and_nothing_else(tmp_path: Path, tiny_base: Path) -> None:
+    document = tmp_path / "d.dlm"
+    document.write_text(document_text(str(tiny_base), extra=SETTINGS))
+    write(tmp_path / "notes", {"a.md": "text"})
+    (tmp_path / "home" / "cache" / "tokens.sqlite").mkdir(parents=True)
+    events: list[Event] = []
+    assert run(document, events).ending is Ending.TRAINED
+    assert any("token cache is left aside" in e.message for e in events if isinstance(e, Status))
 
 
 def test_sources_that_hold_nothing_are_nothing_to_learn(tmp_path: Path, tiny_base: Path) -> None:

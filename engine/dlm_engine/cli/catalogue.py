@@ -22,6 +22,7 @@ COMMANDS: Final[dict[str, str]] = {
     "rollback": "Make an earlier version the current one.",
     "purge": "Make the model forget what was removed from the document.",
     "gc": "Delete old versions and leftovers to free disk space.",
+    "cache": "Show, prune or clear the tokens kept between runs.",
     "migrate": "Bring documents to the current version of the format.",
     "lsp": "Serve an editor over standard input and output.",
     "doctor": "Say what this machine can train, how, and why.",

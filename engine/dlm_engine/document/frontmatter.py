@@ -189,14 +189,15 @@ class Gate(Closed):
 class Cache(Closed):
     enabled: bool = Field(
         default=True,
-        description="Keep tokenised source files between runs. Not used by this version: "
-        "tokens are made anew for each run.",
+        description="Keep the tokens of texts, and what is known of source files, between runs.",
     )
     max_bytes: AtLeastOne = Field(
-        default=10_737_418_240, description="Size of that cache in bytes. Not used by this version."
+        default=10_737_418_240,
+        description="Size of that cache in bytes, which all documents of a home share; "
+        "after a run of this document it is no larger.",
     )
     prune_older_than_days: AtLeastOne = Field(
-        default=90, description="Age in days at which entries leave it. Not used by this version."
+        default=90, description="After so many days without use an entry leaves it."
     )
 
 
@@ -302,7 +303,7 @@ class Training(Closed):
     )
     cpt: Cpt = Field(default=Cpt(), description="How prose is learned.")
     gate: Gate = Field(default=Gate(), description="The choice among named adapters per prompt.")
-    cache: Cache = Field(default=Cache(), description="The cache of tokenised source files.")
+    cache: Cache = Field(default=Cache(), description="The cache of tokens.")
     audio: Audio = Field(default=Audio(), description="How audio sections are read.")
     adapters: dict[AdapterName, Adapter] | None = Field(
         default=None,

@@ -13,7 +13,13 @@ from dlm_engine.store.atomic import (
     write_atomic,
 )
 from dlm_engine.store.commit import Recovery, Staging
-from dlm_engine.store.layout import STOPPED_RUN, home_dir, validate_adapter_name, validate_dlm_id
+from dlm_engine.store.layout import (
+    STOPPED_RUN,
+    home_dir,
+    token_cache_path,
+    validate_adapter_name,
+    validate_dlm_id,
+)
 from dlm_engine.store.learned import LEARNED_NAME, LearnedRow, learned_by, learned_file
 from dlm_engine.store.ledger import Ledger, Rollback, read_ledger
 from dlm_engine.store.lockfile import (
@@ -162,6 +168,7 @@ __all__ = [
     "rollback",
     "sha256_file",
     "timestamp",
+    "token_cache_path",
     "tree_bytes",
     "validate_adapter_name",
     "validate_dlm_id",

@@ -75,6 +75,11 @@ def validate_adapter_name(name: str) -> str:
     )
 
 
+def token_cache_path(home: Path) -> Path:
+    """`<home>/cache/tokens.sqlite`: beside the stores, and not in `$DLM_CACHE_DIR`."""
+    return home / "cache" / "tokens.sqlite"
+
+
 def store_root(home: Path, dlm_id: str) -> Path:
     """`<home>/store/<dlm_id>`; raises `StoreError` for an invalid id."""
     return home / "store" / validate_dlm_id(dlm_id)

@@ -14,8 +14,10 @@ from dataclasses import asdict, dataclass
 from dlm_engine.bases import REGISTRY, Weights, config
 from dlm_engine.case import Case
 from dlm_engine.data import Chat, Row, Split, encode_rows, split_rows
+from dlm_engine.data.encoding import Encoding
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.pairs import Pair, PreferenceRow, encode_pair, pair_packs_of
+from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.errors import TrainingError
 from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
 from dlm_engine.training import anchors
@@ -42,12 +44,16 @@ class Given:
     hardware: Hardware
     plan: Plan
     settings: Settings
-    questions: Mapping[str, str]
+    encoding: Encoding
     split: Split
     packs: tuple[Pack, ...]
     pairs: tuple[Pair, ...]
     wishes: PreferenceSettings | None
     early_stop: int | None
+
+    @property
+    def questions(self) -> Mapping[str, str]:
+        return self.encoding.questions
 
     def basis(self) -> str:
         """Of everything that the adapter's bytes are a function of, but the rows."""
@@ -106,6 +112,7 @@ def given_by(
     weights: Weights,
     chat: Chat,
     rows: Sequence[Row],
+    cache: TokenCache,
     seed: int | None,
     preferences: Sequence[PreferenceRow] = (),
     early_stop: int | None = None,
@@ -123,7 +130,7 @@ def given_by(
     model = config(weights)
     shape = shape_of(model)
     length = settling.sequence_length(training, case.spec)
-    encoding = encode_rows(rows, chat, length)
+    encoding = encode_rows(rows, chat, length, weights.sha256, cache)
     split = split_rows(encoding.windows, seed if seed is not None else training.seed)
     pairs = tuple(_pair(row, chat, length) for row in preferences)
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
@@ -164,7 +171,7 @@ def given_by(
         hardware,
         planned,
         settings,
-        encoding.questions,
+        encoding,
         split,
         tuple(packs),
         pairs,

@@ -24,6 +24,7 @@ from dlm_engine.store import (
     learned_by,
     plan_purge,
     purge_store,
+    token_cache_path,
 )
 from dlm_engine.training import polite
 from dlm_engine.training.model import (
@@ -121,6 +122,7 @@ def purge(
     if not plan.removed:
         return PurgeOutcome((), (), None, Garbage(()))
     polite.prepare()
+    from dlm_engine.data.token_cache import TokenCache
     from dlm_engine.inference.resident import Resident
 
     resident = resident or Resident()
@@ -151,6 +153,10 @@ def purge(
             "nothing was deleted",
         )
     deleted = purge_store(case.store, {row.key for row in plan.removed})
+    # Tokens are text as well, and found by digests that do not say whose they are.
+    trouble = TokenCache(token_cache_path(request.home)).clear()
+    if trouble:
+        tell(Status(f"the token cache could not be cleared: {trouble}"))
     return PurgeOutcome(plan.removed, proofs, outcome, deleted)
 
 

@@ -25,6 +25,7 @@ from dlm_engine.store import (
     ensure_space,
     now,
     read_lock,
+    token_cache_path,
 )
 from dlm_engine.training import polite
 from dlm_engine.training.model import (
@@ -43,8 +44,11 @@ from dlm_engine.training.support import require_preferences, require_supported
 
 if TYPE_CHECKING:
     from dlm_engine.data import Row
+    from dlm_engine.data.encoding import Encoding
     from dlm_engine.data.pairs import PreferenceRow
     from dlm_engine.data.sources import Expansion
+    from dlm_engine.data.token_cache import TokenCache
+    from dlm_engine.document.frontmatter import Training
     from dlm_engine.inference.resident import Resident
     from dlm_engine.training.building import Built
     from dlm_engine.training.checkpoint import State, StateFacts
@@ -76,8 +80,11 @@ def train(
     from dlm_engine.data import rows_of
     from dlm_engine.data.pairs import preferences_of
     from dlm_engine.data.sources import expand, require_usable, source_rows, summary
+    from dlm_engine.data.token_cache import TokenCache
 
-    sources = expand(case.frontmatter.training, case.path)
+    kept = case.frontmatter.training.cache.enabled
+    cache = TokenCache(token_cache_path(request.home) if kept else None)
+    sources = expand(case.frontmatter.training, case.path, cache.files_under)
     require_usable(sources)
     if sources.found:
         tell(Status(summary(sources)))
@@ -88,7 +95,7 @@ def train(
         return TrainOutcome(Ending.EMPTY, content=content)
     polite.threads_wanted()
     weights = case.weights(lambda message: tell(Status(message)))
-    taught = Taught(rows, preferences, sources)
+    taught = Taught(rows, preferences, sources, cache)
     session = _Session(case, request, weights, taught, tell, cancelled, resident)
     with case.store.lock("training"):
         case.store.recover()
@@ -103,11 +110,20 @@ def _space_needed(spec: BaseSpec) -> int:
 
 @dataclass(frozen=True)
 class Taught:
-    """What the document and its `sources` say."""
+    """What the document and its `sources` say; tokens are looked up and kept in `cache`."""
 
     rows: Sequence[Row]
     preferences: Sequence[PreferenceRow]
     sources: Expansion
+    cache: TokenCache
+
+    def keep_tokens(self, encoding: Encoding, training: Training) -> str:
+        """Keep what was not in the cache; returns what is wrong with it, "" for nothing."""
+        from dlm_engine.data.token_cache import Limits
+
+        limits = Limits(training.cache.max_bytes, training.cache.prune_older_than_days)
+        met = self.sources.fresh, encoding.used, self.sources.met
+        return self.cache.keep(encoding.fresh, *met, limits)
 
 
 class _Session:
@@ -130,6 +146,7 @@ class _Session:
 
         self.case = case
         self.request = request
+        self.taught = taught
         self.tell = tell
         self.resident = resident or Resident()
         began, started = time.monotonic(), now()
@@ -140,6 +157,7 @@ class _Session:
             weights,
             chat,
             taught.rows,
+            taught.cache,
             request.seed,
             taught.preferences,
             request.early_stop,
@@ -171,6 +189,10 @@ class _Session:
         from dlm_engine.training import checkpoint
 
         store, request = self.case.store, self.request
+        training = self.case.frontmatter.training
+        trouble = self.taught.keep_tokens(self.given.encoding, training)
+        if trouble:
+            self.tell(Status(f"the token cache is left aside: {trouble}"))
         fingerprint = self.given.fingerprint()
         current = store.current()
         facts = checkpoint.read_facts(current.path) if current else None

@@ -10,13 +10,17 @@ from tests.data.sources.tree import expanded, write
 from dlm_engine.data import ChatRow, SourceRow, TextRow, encode_row, encode_rows
 from dlm_engine.data.packs import pack
 from dlm_engine.data.sources import require_usable, source_rows, summary
+from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.errors import TrainingError
 
 END = 2
+NONE = TokenCache(None)
 
 
 class Letters:
     """A chat whose tokens are the letters of the texts."""
+
+    system_prompt = None
 
     def prompt_ids(self, question: str) -> list[int]:
         return [0, *map(ord, question), 1]
@@ -67,6 +71,8 @@ def test_a_text_that_stands_in_several_places_is_one_row() -> None:
         ],
         Letters(),  # type: ignore[arg-type]
         1000,
+        "base",
+        NONE,
     )
     assert [w.section_id for w in found.windows] == ["d", "s", "q"]
     assert sorted(found.questions.values()) == ["", "", "A"]
@@ -74,7 +80,7 @@ def test_a_text_that_stands_in_several_places_is_one_row() -> None:
 
 def test_weights_come_along_and_make_no_copies() -> None:
     heavy, plain = row("heavy", weight=2.5), row("plain", "b")
-    windows = encode_rows([heavy, plain], Letters(), 1000).windows  # type: ignore[arg-type]
+    windows = encode_rows([heavy, plain], Letters(), 1000, "base", NONE).windows  # type: ignore[arg-type]
     assert [w.weight for w in windows] == [2.5, 1.0]
     packed = pack(windows)
     assert packed.weights is not None

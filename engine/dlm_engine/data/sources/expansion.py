@@ -120,7 +120,7 @@ def expand(
             found.append(Found(source.path, problem=root))
         else:
             found.append(reader.expanded(source, root, known(root.path)))
-    return Expansion(tuple(found), reader.fresh)
+    return Expansion(tuple(found), reader.fresh, tuple(reader.met))
 
 
 def read_source(file: SourceFile) -> str:
@@ -131,9 +131,9 @@ def read_source(file: SourceFile) -> str:
     """
     if file.text is not None:
         return file.text
-    data = _read(file.path, file.stamp, MAX_FILE_BYTES)
+    data = _read(Path(file.path), file.stamp, MAX_FILE_BYTES)
     if data is None or hashlib.sha256(data).hexdigest() != file.sha256:
-        raise TrainingError(str(file.path), "changed while it was being read", "run it again")
+        raise TrainingError(file.path, "changed while it was being read", "run it again")
     return _text(data)
 
 
@@ -161,6 +161,7 @@ class _Reader:
         self.document = document
         self.clock = clock
         self.fresh: dict[bytes, KnownFile] = {}
+        self.met: list[bytes] = []
         self.taken: set[tuple[int, int]] = set()
         self.bytes = 0
 
@@ -203,7 +204,8 @@ class _Reader:
             return LeftOut(label, Reason.ITSELF)
         if identity in self.taken:
             return LeftOut(label, Reason.TWICE)
-        if entry.scope.weight == 0:
+        weight = entry.scope.weight
+        if weight == 0:
             return LeftOut(label, Reason.WEIGHT)
         if facts.st_size > most:
             return LeftOut(label, Reason.TOO_LARGE, f"{facts.st_size} bytes")
@@ -213,6 +215,7 @@ class _Reader:
         text: str | None = None
         if before is not None and before.stamp == stamp and _settled(before):
             judged = before.judged
+            self.met.append(name)
         else:
             noted = self.clock()
             data = _read(Path(entry.full), stamp, most)
@@ -224,8 +227,7 @@ class _Reader:
             return LeftOut(label, judged.reason, judged.detail)
         self.taken.add(identity)
         tags = tuple(sorted(entry.scope.tags.items()))
-        path = Path(entry.full)
-        return SourceFile(path, label, stamp, judged.sha256, tags, entry.scope.weight, text)
+        return SourceFile(entry.full, label, stamp, judged.sha256, tags, weight, text)
 
 
 def _settled(known: KnownFile) -> bool:
@@ -367,5 +369,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _label(path: str) -> str:
     """A path as text: bytes that are no UTF-8 and control characters replaced."""
+    if path.isprintable():
+        return path
     text = path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
     return "".join(c if c.isprintable() else "\ufffd" for c in text)

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Literal
 
 
@@ -77,7 +76,7 @@ Known = Mapping[bytes, KnownFile]
 class SourceFile:
     """A file to be learned. `label` is its path below the source, as the model sees it."""
 
-    path: Path
+    path: str
     label: str
     stamp: Stamp
     sha256: str
@@ -119,10 +118,14 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Expansion:
-    """All sources of a document, in its order; `fresh` are the files that had to be read."""
+    """All sources of a document, in its order.
+
+    `fresh` are the files that had to be read, `met` those that were known, by their paths.
+    """
 
     found: tuple[Found, ...] = ()
     fresh: Mapping[bytes, KnownFile] = field(default_factory=dict)
+    met: tuple[bytes, ...] = ()
 
     @property
     def files(self) -> tuple[SourceFile, ...]:

@@ -87,6 +87,8 @@ class Scope:
     @property
     def weight(self) -> float:
         """What a file here counts: the product of what its tags are given."""
+        if not self.weights:
+            return 1.0
         return math.prod(
             self.weights[tag][value]
             for tag, value in self.tags.items()

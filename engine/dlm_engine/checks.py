@@ -63,6 +63,8 @@ _ROWS = (
     ),
 )
 _WIDE = re.compile("[\u2e80-\U0010ffff]+")
+#: the code of a file that cannot be read, which is no diagnostic, as it has no place
+UNREADABLE = "file-unreadable"
 #: the name under which each section keeps its `_Facts`
 _KEPT = "checks"
 CODES: dict[str, Code] = {code: Code(code, severity, text) for code, severity, text in _ROWS}
@@ -190,7 +192,7 @@ def _sections(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
         if facts.missing is None and not facts.long:
             continue
         moved_by = live.chunks.moved_by(index)
-        if facts.missing is not None and not _there(facts.file, folder):
+        if facts.missing is not None and not exists(facts.file, folder):
             yield moved_problem(facts.missing, moved_by)
         for problem in facts.long:
             yield moved_problem(problem, moved_by)
@@ -233,7 +235,7 @@ def _head(section: Section) -> Span:
     return Span(section.span.start, min(section.span.end, section.span.start + max(1, len(first))))
 
 
-def _there(path: str, folder: Path | None) -> bool:
+def exists(path: str, folder: Path | None) -> bool:
     """Whether something is at `path`; a path that cannot be looked for counts as there."""
     try:
         wanted = Path(path).expanduser()

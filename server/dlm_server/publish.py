@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from dlm_server.documents import OpenDocument
     from dlm_server.features.checks import Finding
     from dlm_server.loop import Loop, Timer
-    from dlm_server.session import Session
+    from dlm_server.session import Session, Snapshot
     from dlm_server.settings import Settings
 
 Json = dict[str, Any]
@@ -40,6 +40,12 @@ class Report:
         digest = hashlib.blake2b(repr(self.items).encode("utf-8", "replace"), digest_size=12)
         return digest.hexdigest()
 
+    def since(self, known: str | None) -> Plain:
+        """All problems, or that they are those the client knows by this result id."""
+        if self.result_id == known:
+            return Plain(kind="unchanged", resultId=known)
+        return Plain(kind="full", items=self.items, resultId=self.result_id)
+
 
 class Publisher:
     """The one source of diagnostics, for push and pull alike."""
@@ -53,21 +59,7 @@ class Publisher:
 
     def report(self, document: OpenDocument) -> Report:
         """The problems of a document as it is now."""
-        snapshot = self._session.snapshot_of(document)
-        # Only what is shown is converted, which takes longer than finding it.
-        shown = worst(snapshot.findings, MOST - 1)
-        items = to_proto.diagnostics(snapshot, shown)
-        rest = len(snapshot.findings) - len(shown)
-        if rest:
-            more = "problem is" if rest == 1 else "problems are"
-            last: Json = {
-                "range": items[-1]["range"],
-                "severity": to_proto.SEVERITIES[Severity.INFORMATION],
-                "source": "dlm",
-                "message": f"{rest} more {more} not shown; `dlm check` lists all",
-            }
-            items.append(last)
-        return Report(document.version, items)
+        return report_of(self._session.snapshot_of(document))
 
     # -- what happens to documents
 
@@ -137,6 +129,24 @@ class Publisher:
         if version is not None:
             params["version"] = version
         self._session.notify("textDocument/publishDiagnostics", params)
+
+
+def report_of(snapshot: Snapshot) -> Report:
+    """The problems of a document, as far as they are shown."""
+    # Only what is shown is converted, which takes longer than finding it.
+    shown = worst(snapshot.findings, MOST - 1)
+    items = to_proto.diagnostics(snapshot, shown)
+    rest = len(snapshot.findings) - len(shown)
+    if rest:
+        more = "problem is" if rest == 1 else "problems are"
+        last: Json = {
+            "range": items[-1]["range"],
+            "severity": to_proto.SEVERITIES[Severity.INFORMATION],
+            "source": "dlm",
+            "message": f"{rest} more {more} not shown; `dlm check` lists all",
+        }
+        items.append(last)
+    return Report(snapshot.version, items)
 
 
 def worst(found: Sequence[Finding], most: int) -> Sequence[Finding]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from dlm_server.to_proto import uri_of
 from dlm_server.views import KnownDocument
 
 if TYPE_CHECKING:
+    from dlm_server.closed import ClosedFiles
     from dlm_server.session import Session
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,9 @@ MOST_FOLDERS = 20_000
 #: frontmatter may be 64 KiB, and nothing after it is needed
 _HEAD_BYTES = 70 * 1024
 SKIPPED = frozenset({"node_modules", "__pycache__", "site-packages", "venv", "target", "dist"})
+
+
+_Found = dict[Path, KnownDocument]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,12 @@ class WorkspaceIndex:
         self._session = session
         self._scanned: dict[Path, KnownDocument] = {}
         self._generation = 0
-        #: called on the loop when a scan has ended
+        #: threads that read and have not told what
+        self._reading = 0
+        self._waiting: list[Callable[[], None]] = []
+        #: what was found in files that are not open; None until someone asks
+        self.closed: ClosedFiles | None = None
+        #: set once a scan has ended
         self.scanned = threading.Event()
 
     def view(self) -> _View:
@@ -69,40 +78,56 @@ class WorkspaceIndex:
         self._generation += 1
         generation, wanted = self._generation, tuple(folders)
         self.scanned.clear()
-
-        def work() -> None:
-            found = read_all(search(wanted))
-            self._session.post(lambda: self._take(found, generation))
-
-        threading.Thread(target=work, name="workspace", daemon=True).start()
+        self._read(search(wanted), lambda found: self._take(found, generation))
 
     def look_at(self, paths: Iterable[Path]) -> None:
         """Read files again that may have changed, come or gone."""
-        wanted = tuple(paths)
-        if not wanted:
-            return
-        generation = self._generation
+        generation, wanted = self._generation, tuple(paths)
+        if wanted:
+            self._read(wanted, lambda found: self._merge(wanted, found, generation))
+
+    def when_read(self, act: Callable[[], None]) -> None:
+        """Call `act` on the loop once the folders have been scanned and no file is being read."""
+        self._waiting.append(act)
+        self._tell()
+
+    def _read(self, paths: Iterable[Path], then: Callable[[_Found], None]) -> None:
+        """Read on a thread, and hand over on the loop."""
 
         def work() -> None:
-            found = read_all(wanted)
-            self._session.post(lambda: self._merge(wanted, found, generation))
+            found: _Found = {}
+            try:
+                found = read_all(paths)
+            finally:
+                self._session.post(lambda: have_read(found))
 
+        def have_read(found: _Found) -> None:
+            self._reading -= 1
+            then(found)
+            self._tell()
+
+        self._reading += 1
         threading.Thread(target=work, name="workspace", daemon=True).start()
 
-    def _take(self, found: dict[Path, KnownDocument], generation: int) -> None:
+    def _tell(self) -> None:
+        if self._reading or not self.scanned.is_set():
+            return
+        waiting, self._waiting = self._waiting, []
+        for act in waiting:
+            act()
+
+    def _take(self, found: _Found, generation: int) -> None:
         if generation == self._generation:
             self._replace(found)
             self.scanned.set()
 
-    def _merge(
-        self, looked_at: Iterable[Path], found: dict[Path, KnownDocument], generation: int
-    ) -> None:
+    def _merge(self, looked_at: Iterable[Path], found: _Found, generation: int) -> None:
         if generation == self._generation:
             gone = set(looked_at)
             kept = {path: k for path, k in self._scanned.items() if path not in gone}
             self._replace(dict(list((kept | found).items())[:MOST_FILES]))
 
-    def _replace(self, found: dict[Path, KnownDocument]) -> None:
+    def _replace(self, found: _Found) -> None:
         # A new dictionary each time: views hold on to the old one.
         changed = found != self._scanned
         self._scanned = found
@@ -116,10 +141,8 @@ def search(folders: Iterable[Path]) -> Iterator[Path]:
     files = 0
     for folder in folders:
         for root, inner, names in os.walk(folder):
-            inner[:] = sorted(
-                f for f in inner if (not f.startswith(".") or f == ".dlm") and f not in SKIPPED
-            )
-            if root in seen:
+            inner[:] = sorted(f for f in inner if _is_searched(f))
+            if root in seen or "pyvenv.cfg" in names:
                 inner.clear()
                 continue
             seen.add(root)
@@ -130,6 +153,18 @@ def search(folders: Iterable[Path]) -> Iterator[Path]:
             if files >= MOST_FILES or len(seen) >= MOST_FOLDERS:
                 log.warning("%s is too large: it was looked through in part", folder)
                 return
+
+
+def is_inside(path: Path, folders: Iterable[Path]) -> bool:
+    """Whether a search through `folders` comes by `path`."""
+    return any(
+        path.is_relative_to(folder) and all(map(_is_searched, path.relative_to(folder).parts[:-1]))
+        for folder in folders
+    )
+
+
+def _is_searched(folder: str) -> bool:
+    return (not folder.startswith(".") or folder == ".dlm") and folder not in SKIPPED
 
 
 def read_all(paths: Iterable[Path]) -> dict[Path, KnownDocument]:

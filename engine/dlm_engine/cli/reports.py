@@ -16,12 +16,11 @@ from urllib.parse import quote
 
 from dlm_engine import __version__
 from dlm_engine.checks import CODES as SURROUNDING_CODES
+from dlm_engine.checks import UNREADABLE
 from dlm_engine.cli.console import visible
 from dlm_engine.document.codes import CODES
 from dlm_engine.document.model import Diagnostic, Document, Severity
 from dlm_engine.errors import DocumentError
-
-UNREADABLE = "file-unreadable"
 
 
 @dataclass(frozen=True, slots=True)

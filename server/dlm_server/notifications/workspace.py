@@ -35,5 +35,8 @@ def did_change_folders(session: Session, params: lsp.DidChangeWorkspaceFoldersPa
 def did_change_watched_files(session: Session, params: lsp.DidChangeWatchedFilesParams) -> None:
     paths = [p for c in params.changes if (p := path_of(c.uri)) is not None]
     session.index.look_at([p for p in paths if p.suffix == ".dlm"])
+    opened = {document.path for document in session.documents}
+    if any(p.suffix == ".dlm" and p not in opened for p in paths):
+        session.refresh("diagnostics")
     if any(p.suffix != ".dlm" for p in paths):
         session.publisher.surroundings_changed()

@@ -31,7 +31,7 @@ MODULES: Mapping[str, str] = {
     "textDocument/selectionRange": "dlm_server.requests.selection_range",
     "textDocument/semanticTokens/full": "dlm_server.requests.semantic_tokens",
     "textDocument/semanticTokens/range": "dlm_server.requests.semantic_tokens",
-    "workspace/diagnostic": "dlm_server.requests.diagnostic",
+    "workspace/diagnostic": "dlm_server.requests.workspace_diagnostic",
     "workspace/executeCommand": "dlm_server.requests.execute_command",
     "workspace/symbol": "dlm_server.requests.workspace_symbol",
 }

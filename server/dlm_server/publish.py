@@ -153,5 +153,6 @@ def worst(found: Sequence[Finding], most: int) -> Sequence[Finding]:
     """At most `most` findings, the worst first to stay, in the order they came."""
     if len(found) <= most:
         return found
-    order = sorted(range(len(found)), key=lambda i: (to_proto.severity(found[i].diagnostic), i))
+    severities = [to_proto.severity(finding.diagnostic) for finding in found]
+    order = sorted(range(len(found)), key=severities.__getitem__)
     return [found[i] for i in sorted(order[:most])]

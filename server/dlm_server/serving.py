@@ -90,6 +90,9 @@ def _tidy() -> None:
     """Once the first answers are out: collect garbage again, but not among what stays."""
     gc.collect()
     gc.freeze()
+    # What is read of a text has no cycles. At the usual threshold half the time that a hundred
+    # thousand problems take goes into looking for some.
+    gc.set_threshold(50_000, 20, 100)
     gc.enable()
 
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 
 from tree_sitter import Node, Tree
 
@@ -134,7 +135,7 @@ class LiveDocument(Places):
                 problem = undeclared(reading.adapter, declared)
                 problems += [moved_problem(problem, by)] if problem else []
         problems += repeats(self._repeated(), self.line_of)
-        return tuple(sorted(problems, key=lambda p: (p.span, p.code, p.message)))
+        return tuple(sorted(problems, key=attrgetter("span", "code", "message")))
 
     def _repeated(self) -> Iterator[tuple[QuestionKey, QuestionAnswer]]:
         """Questions that stand more than once, each time they do."""

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import Any
 
-from dlm_engine.worker.wire import Message, frame, read_frame
+from tests.peer import Peer
 
-SECONDS = 60.0
+from dlm_engine.worker.wire import Message
+
 MANUAL, AFTER_DELAY, FOCUS_OUT = 1, 2, 3
 
 CAPABILITIES: dict[str, Any] = {
@@ -29,7 +26,7 @@ CAPABILITIES: dict[str, Any] = {
 }
 
 
-class Editor:
+class Editor(Peer):
     """One editor and its server; use it as a context. `settings` are those below `dlm`.
 
     Its engine takes one thread, so that tests leave a core to each other; None for all.
@@ -49,27 +46,10 @@ class Editor:
             "train": {"settleMilliseconds": 0},
             **(settings or {}),
         }
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "dlm_server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, "DLM_THREADS": "" if threads is None else str(threads)},
-        )
-        self.messages: list[Message] = []
+        super().__init__("-m", "dlm_server", threads="" if threads is None else str(threads))
+        self.versions: dict[str, int] = {}
         #: which of the offered actions this user takes
         self.choice: str | None = None
-        self.errors = b""
-        self.ended = False
-        self.versions: dict[str, int] = {}
-        self._arrived = threading.Condition()
-        self._numbers = 0
-        self._readers = [
-            threading.Thread(target=self._read, daemon=True),
-            threading.Thread(target=self._listen, daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
         able = {
             **(capabilities or CAPABILITIES),
             "experimental": {"dlm": dict.fromkeys(shows, True)},
@@ -80,22 +60,13 @@ class Editor:
     # --- asking and telling --------------------------------------------------------------
 
     def tell(self, method: str, **params: Any) -> None:
-        self._write({"jsonrpc": "2.0", "method": method, "params": params})
-
-    def send(self, method: str, **params: Any) -> int:
-        self._numbers += 1
-        request = {"jsonrpc": "2.0", "id": self._numbers, "method": method, "params": params}
-        self._write(request)
-        return self._numbers
+        self.write({"jsonrpc": "2.0", "method": method, "params": params})
 
     def ask(self, method: str, **params: Any) -> Any:
         """The answer's result; fails on an error."""
         answer = self.answer(self.send(method, **params))
         assert "error" not in answer, answer
         return answer["result"]
-
-    def answer(self, request: int) -> Message:
-        return self.wait(lambda m: m.get("id") == request and "method" not in m)
 
     def send_command(self, command: str, **argument: Any) -> int:
         return self.send("workspace/executeCommand", command=command, arguments=[argument])
@@ -169,22 +140,6 @@ class Editor:
         self.wait(look)
         return found[0]
 
-    def wait(self, check: Callable[[Message], bool], seconds: float = SECONDS) -> Message:
-        """The first message that `check` accepts, among those that came or will come."""
-        deadline = time.monotonic() + seconds
-        with self._arrived:
-            while True:
-                for message in self.messages:
-                    if check(message):
-                        return message
-                left = deadline - time.monotonic()
-                if left <= 0 or self.ended:
-                    raise AssertionError(
-                        f"it never came; there were {self.messages[-4:]}, "
-                        f"{self.errors.decode(errors='replace')[-3000:]}"
-                    )
-                self._arrived.wait(left)
-
     def worker(self) -> int | None:
         """The process number of the engine's worker."""
         found = self.command("dlm.debugInformation")["engine"]["pid"]
@@ -192,22 +147,9 @@ class Editor:
 
     # --- inside --------------------------------------------------------------------------
 
-    def _write(self, message: Message) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.write(frame(message))
-        self.process.stdin.flush()
-
-    def _read(self) -> None:
-        stream = cast("BinaryIO", self.process.stdout)
-        while (message := read_frame(stream)) is not None:
-            if "id" in message and "method" in message:
-                self._reply(message)
-            with self._arrived:
-                self.messages.append(message)
-                self._arrived.notify_all()
-        with self._arrived:
-            self.ended = True
-            self._arrived.notify_all()
+    def heard(self, message: Message) -> None:
+        if "id" in message and "method" in message:
+            self._reply(message)
 
     def _reply(self, message: Message) -> None:
         result: Any = None
@@ -218,15 +160,7 @@ class Editor:
         elif message["method"] == "window/showMessageRequest":
             actions = message["params"]["actions"]
             result = next((a for a in actions if a["title"] == self.choice), None)
-        self._write({"jsonrpc": "2.0", "id": message["id"], "result": result})
-
-    def _listen(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.errors += line
-
-    def __enter__(self) -> Self:
-        return self
+        self.write({"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     def __exit__(
         self,
@@ -234,16 +168,9 @@ class Editor:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self.process.poll() is None:
-            if error is None:
-                self.ask("shutdown")
-                self.tell("exit")
-                self.process.wait(10)
-            else:
-                self.process.kill()
-        self.process.wait(10)
-        for reader in self._readers:
-            reader.join(10)
-        assert self.process.stdin is not None
-        self.process.stdin.close()
+        if error is None and self.process.poll() is None:
+            self.ask("shutdown")
+            self.tell("exit")
+            self.process.wait(10)
+        super().__exit__(kind, error, trace)
         assert error is not None or b"Traceback" not in self.errors, self.errors.decode()

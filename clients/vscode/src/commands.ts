@@ -14,6 +14,7 @@ import type { BaseModel, SectionResult, Version } from "./protocol";
 import type { Results } from "./results";
 import { CommandFailed, type Server } from "./server";
 import type { TrainingView } from "./training";
+import { millions } from "./words";
 
 const WALKTHROUGH = "dlm.dlm#dlm.start";
 
@@ -252,9 +253,10 @@ async function openStore(server: Server, argument: { uri: string }): Promise<voi
 async function pickBase(server: Server): Promise<string | undefined> {
   const bases = await server.run<BaseModel[]>("dlm/listBaseModels", {});
   const picked = await vscode.window.showQuickPick(
-    bases.map((base) => ({
+    // The smallest first: they are what any machine trains.
+    [...bases].sort((a, b) => a.params - b.params).map((base) => ({
       label: base.key,
-      description: `${(base.params / 1e6).toFixed(0)} M parameters, ${base.size_gb_fp16.toFixed(1)} GB`,
+      description: `${millions(base.params)} parameters, ${base.size_gb_fp16.toFixed(1)} GB`,
       detail: `${base.hf_id} · ${base.license_spdx}${base.requires_acceptance ? " · licence to accept" : ""}`,
     })),
     { title: "The base to train on", matchOnDescription: true, matchOnDetail: true },

@@ -99,3 +99,10 @@ export function standing(status: Status | undefined, uri: string): Said {
     severity: status.message === null ? "none" : "warning",
   };
 }
+
+/** A number of parameters as models are named: 135 M, 1.5 B. */
+export function millions(parameters: number): string {
+  return parameters < 1e9
+    ? `${Math.round(parameters / 1e6)} M`
+    : `${String(Math.round(parameters / 1e8) / 10)} B`;
+}

@@ -6,7 +6,7 @@ import type { Job, Status } from "../src/protocol";
 import { configurationReply, serverSettings } from "../src/settings";
 import { asExported, choices } from "../src/targets";
 import { probesIn, settled, verdictOf } from "../src/verdicts";
-import { jobDetail, jobText, standing } from "../src/words";
+import { jobDetail, jobText, millions, standing } from "../src/words";
 
 const JOB: Job = {
   id: 1,
@@ -39,6 +39,10 @@ test("the status item says what is done, how far it is and how long it may take"
     "loss 0.512",
     "1 job waits",
   ]);
+});
+
+test("sizes of bases", () => {
+  assert.deepEqual([135e6, 1.5e9, 3e9, 24e9].map(millions), ["135 M", "1.5 B", "3 B", "24 B"]);
 });
 
 test("how a document stands", () => {

@@ -139,7 +139,8 @@ export class Workbench {
     if (picture) {
       await this.picture(picture);
     }
-    await this.press("Control+F4");
+    await this.command("View: Close Editor");
+    await this.page.locator(".monaco-diff-editor").waitFor({ state: "detached" });
     return [title, ...seen].map((said) => said.replaceAll("\u00a0", " ").trim());
   }
 

@@ -64,7 +64,8 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
   /** Where `text` can be read as it is now, whatever is answered later. */
   snapshot(name: string, text: string): vscode.Uri {
     this.shown += 1;
-    const uri = vscode.Uri.from({ scheme: ANSWER_SCHEME, path: `/${name}.txt`, query: String(this.shown) });
+    // Models write Markdown, and the editor wraps its long lines.
+    const uri = vscode.Uri.from({ scheme: ANSWER_SCHEME, path: `/${name}.md`, query: String(this.shown) });
     this.texts.set(uri.toString(), text);
     return uri;
   }

@@ -174,9 +174,7 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
             case.document,
             job.path,
             weights,
-            ExportAdapter(
-                version.path, version.number, case.frontmatter.training.adapter == "qlora"
-            ),
+            ExportAdapter(version.path, version.number, version.four_bit_base()),
             store_root=case.store.root,
             cache_root=cache_root(job.home) / "gguf",
         )

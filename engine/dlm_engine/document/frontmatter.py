@@ -249,8 +249,8 @@ class Source(Closed):
 class Training(Closed):
     adapter: AdapterKind = Field(
         default="lora",
-        description="Plain LoRA, LoRA on a base in 4 bits (`qlora`, only with CUDA), "
-        "or weight-decomposed LoRA.",
+        description="Plain LoRA, LoRA on a base in 4 bits (`qlora`, on NVIDIA GPUs and CPUs "
+        "with bitsandbytes), or weight-decomposed LoRA.",
     )
     lora_r: Rank = Field(default=8, description="Rank of the adapter. Left out: planned.")
     lora_alpha: AtLeastOne = Field(

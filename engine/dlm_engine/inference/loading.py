@@ -61,7 +61,12 @@ def load_base(
             "remove the folder to have it prepared again",
         ) from error
     if four_bit_type is None:
-        model = model.to(device)
+        return model.to(device).eval()
+    for module in model.modules():
+        # On some CPUs bitsandbytes packs a layer at its first use that is no training, for a
+        # product that passes no gradients on; a base is asked and trained by turns.
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
     return model.eval()
 
 

@@ -77,7 +77,12 @@ class Resident:
 
     @contextmanager
     def asking(
-        self, weights: Weights, hardware: Hardware, adapter: Path | None, digest: str | None
+        self,
+        weights: Weights,
+        hardware: Hardware,
+        adapter: Path | None,
+        digest: str | None,
+        four_bit_type: str | None = None,
     ) -> Iterator[Any]:
         """The base ready to answer, with the adapter in `adapter` on it (None: without any).
 
@@ -86,7 +91,7 @@ class Resident:
         from dlm_engine.inference.generate import attach
 
         precision, device = asking_precision(hardware), device_of(hardware)
-        wanted = _Loading(weights.sha256, precision, "sdpa", device, None)
+        wanted = _Loading(weights.sha256, precision, "sdpa", device, four_bit_type)
         fits = wanted == self._loading and self._attached is not None
         if adapter is None and fits:
             self._attached.eval()
@@ -94,7 +99,7 @@ class Resident:
                 yield self._attached
             return
         if not fits or adapter is None or digest is None or digest != self._adapter:
-            base = self.base(weights, precision, "sdpa", device)
+            base = self.base(weights, precision, "sdpa", device, four_bit_type)
             if adapter is None:
                 yield base.eval()
                 return

@@ -59,11 +59,16 @@ def prompt(
         request.max_tokens,
         request.seed,
     )
+    hardware = detect()
+    four_bits = version is not None and version.four_bit_base()
+    if four_bits and not hardware.bitsandbytes:
+        notes = (*notes, "trained on a base in 4 bits, asked on the whole one: no bitsandbytes")
     asking = memory.asking(
         weights,
-        detect(),
+        hardware,
         version.path if version else None,
         version.adapter_sha256() if version else None,
+        "nf4" if four_bits and hardware.bitsandbytes else None,
     )
     question = request.question.strip()
     with asking as model:

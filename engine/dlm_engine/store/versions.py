@@ -150,6 +150,11 @@ class Version:
         """What `dlm_run.json` says, None when there is none; `StoreError` when damaged."""
         return read_run_record(self.path)
 
+    def four_bit_base(self) -> bool:
+        """Whether it was trained on a base in 4 bits, as the packages of its run tell."""
+        record = self.run_record()
+        return record is not None and "bitsandbytes" in record.run.pinned_versions
+
     def rejection_reason(self) -> str:
         """Why the run was rejected; empty when that was not recorded."""
         value = read_json_object(self.path / REJECTED_NAME, _DAMAGED)

@@ -15,6 +15,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -121,6 +123,35 @@ class Trainee:
         """Keep every lora_A as it is."""
         for module in self.adapted().values():
             module.lora_A["default"].weight.requires_grad_(False)
+
+    @contextmanager
+    def magnitudes_following(self) -> Iterator[None]:
+        """Multiply every magnitude of DoRA by what its row of W + BA grows by inside.
+
+        Aimed directions are long, so BA soon outweighs W. DoRA divides by the length of
+        their sum and would give W less say at every step; its magnitudes, as numbers of
+        the size of that length, could not make up for it at the rate of B.
+        """
+        if self.wiring.kind != "dora":
+            yield
+            return
+        before = self._lengths()
+        yield
+        after = self._lengths()
+        with torch.no_grad():
+            for name, module in self.adapted().items():
+                magnitude = module.lora_magnitude_vector["default"].weight
+                magnitude.mul_(after[name] / before[name])
+
+    @torch.no_grad()
+    def _lengths(self) -> dict[str, torch.Tensor]:
+        """(rows,) float32 lengths of the rows of W + BA, by adapted module."""
+        found = {}
+        for name, module in self.adapted().items():
+            a, b = (getattr(module, part)["default"].weight for part in ("lora_A", "lora_B"))
+            whole = module.base_layer.weight.float() + module.scaling["default"] * (b @ a)
+            found[name] = torch.linalg.vector_norm(whole, dim=1)
+        return found
 
     def adapted(self) -> dict[str, Any]:
         """The adapted linear modules by name, sorted."""

@@ -185,7 +185,8 @@ class Run:
                 bad = 0
                 for group in self.optimiser.param_groups:
                     group["lr"] = rate
-                self.optimiser.step()
+                with self.trainee.magnitudes_following():
+                    self.optimiser.step()
             else:
                 bad += 1
                 if bad >= _MAX_BAD_STEPS:

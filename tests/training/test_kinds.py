@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 from tests.tiny import FACTS, document_text
 from tests.training.sessions import Place
 
+from dlm_engine import hardware
 from dlm_engine.bases import Weights, resolve
 from dlm_engine.inference.loading import load_base
 from dlm_engine.jobs import Ending, PromptRequest, Start, prompt
@@ -43,6 +45,18 @@ def test_it_goes_on_where_it_stopped(
     halved = place(kind, tiny_base, tmp_path / "halved")
     halved.train(max_steps=2)
     assert halved.train(Start.RESUME, max_steps=4).adapter_sha256 == whole.adapter_sha256
+
+
+def test_without_the_package_for_four_bits_the_whole_base_answers_and_that_is_said(
+    small: None, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at = place("qlora", tiny_base, tmp_path)
+    at.train(max_steps=1)
+    assert at.ask().notes == ()
+    without = replace(hardware.detect(), bitsandbytes=False)
+    monkeypatch.setattr(hardware, "detect", lambda: without)
+    (note,) = at.ask().notes
+    assert "no bitsandbytes" in note
 
 
 def test_gradients_pass_a_base_in_four_bits_after_it_was_asked(tiny_base: Path) -> None:

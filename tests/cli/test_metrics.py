@@ -134,7 +134,7 @@ def test_one_run_with_everything(
     assert "prepare 4.0 s" in said
     assert "after step 20, 4 of 4 known, drift 0.0123" in said
     assert "lora_r = 16: 12 rows" in said
-    assert "loss of run 1" in said
+    assert "loss of run 1, sft" in said
     assert re.search(r"^20 +sft +0\.150 ", said, re.MULTILINE)
     assert all(len(line) <= 79 for line in said.splitlines())
     assert main(["metrics", "show", str(path), "--run", "2"]) == 0
@@ -162,6 +162,20 @@ def test_json_and_csv_have_every_step(
     assert main(["metrics", "show", str(path), "--csv", "--limit", "1"]) == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [(row["run_id"], row["message"]) for row in rows] == [("2", "the disk is full")]
+
+
+def test_held_out_prose_has_a_curve_of_its_own(
+    path: Path, root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer, number = begun(root)
+    for each in (1, 2, 3, 2):  # the step that was kept comes last
+        writer.add(step(number, each))
+        writer.add(EvaluationRow(number, "sft", each, 3.0 + each, 1, 4, 0.01, MOMENT))
+    finish(writer, number)
+    assert main(["metrics", "show", str(path), "--run", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "loss on held-out prose, sft\n" in said
+    assert "measured  after step 2, 1 of 4 known, loss on held-out prose 5.000" in said
 
 
 @pytest.mark.parametrize("command", ["show", "watch"])

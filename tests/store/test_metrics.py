@@ -95,6 +95,19 @@ def test_what_was_written_is_read(root: Path) -> None:
     assert read_run(root, 3) is None
 
 
+def test_steps_come_in_the_order_they_were_taken_also_of_several_phases(root: Path) -> None:
+    writer = MetricsWriter(root, pytest.fail)
+    number = writer.begin_run("auto", "b", 1)
+    taken = [step(number, 1), step(number, 2), replace(step(number, 1), phase="dpo")]
+    for row in taken:
+        writer.add(row)
+    writer.close()
+    figures = read_run(root)
+    assert figures is not None
+    assert list(figures.steps) == taken
+    assert figures.run.steps == 1
+
+
 def test_numbers_that_are_not_finite_are_nothing(root: Path) -> None:
     writer = MetricsWriter(root, pytest.fail)
     number = writer.begin_run("auto", "b", 1)
@@ -120,7 +133,7 @@ def test_a_live_run_is_seen_while_it_writes_and_rows_wait_for_company(root: Path
     assert figures is not None
     assert [row.step for row in figures.steps] == [1, 2]
     assert (figures.run.steps, figures.run.loss) == (2, 0.25)
-    later = read_run(root, after=1)
+    later = read_run(root, skip=1)
     assert later is not None
     assert [row.step for row in later.steps] == [2]
     writer.close()

@@ -12,7 +12,7 @@ import pytest
 from tests.tiny import FACTS, document_text
 from tests.worker.driver import Worker
 
-from dlm_engine.store import Store
+from dlm_engine.store import RunStatus, Store, read_metrics
 
 pytestmark = [pytest.mark.slow]
 
@@ -49,6 +49,11 @@ def trained(worker: Worker, folder: Path, tiny_base: Path) -> Path:
     assert result["ending"] == "done"
     assert (result["outcome"], result["version"], result["steps"]) == ("trained", 1, 12)
     return path
+
+
+def test_an_editors_run_is_in_the_metrics(trained: Path, home: Path) -> None:
+    run = next(r for r in read_metrics(Store(home, DLM_ID).root).runs if r.adapter_version == 1)
+    assert (run.status, run.start, run.steps) == (RunStatus.TRAINED, "further", 12)
 
 
 def long(folder: Path, base: Path, name: str) -> Path:

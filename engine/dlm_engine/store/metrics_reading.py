@@ -90,8 +90,8 @@ def read_metrics(root: Path, limit: int | None = None) -> Metrics:
     return replace(found, runs=tuple(_ended(run, dead) for run in found.runs))
 
 
-def read_run(root: Path, run_id: int | None = None, after: int = -1) -> RunFigures | None:
-    """One run, the newest for None, with its steps after number `after`; None if it is unknown.
+def read_run(root: Path, run_id: int | None = None, skip: int = 0) -> RunFigures | None:
+    """One run, the newest for None, without its first `skip` steps; None if it is unknown.
 
     Raises:
         StoreError: as `read_metrics`.
@@ -103,15 +103,13 @@ def read_run(root: Path, run_id: int | None = None, after: int = -1) -> RunFigur
         if not found:
             return None
         run = _up_to_its_last_step(database, found[0])
-        mine = "WHERE run_id = ?"
+        mine, number = "WHERE run_id = ? ORDER BY rowid", run.run_id
         return RunFigures(
             run,
-            tuple(_rows(database, PhaseRow, f"{mine} ORDER BY position", run.run_id)),
-            tuple(_rows(database, ChoiceRow, mine, run.run_id)),
-            tuple(
-                _rows(database, StepRow, f"{mine} AND step > ? ORDER BY step", run.run_id, after)
-            ),
-            tuple(_rows(database, EvaluationRow, f"{mine} ORDER BY step", run.run_id)),
+            tuple(_rows(database, PhaseRow, "WHERE run_id = ? ORDER BY position", number)),
+            tuple(_rows(database, ChoiceRow, mine, number)),
+            tuple(_rows(database, StepRow, f"{mine} LIMIT -1 OFFSET ?", number, skip)),
+            tuple(_rows(database, EvaluationRow, mine, number)),
         )
 
     figures = asked(root, ask)
@@ -231,7 +229,7 @@ def _up_to_its_last_step(database: sqlite3.Connection, run: RunRow) -> RunRow:
     run = replace(run, status=RunStatus(run.status), thinned=bool(run.thinned))
     if run.steps is not None:
         return run
-    chosen = "WHERE run_id = ? ORDER BY step DESC LIMIT 1"
+    chosen = "WHERE run_id = ? ORDER BY rowid DESC LIMIT 1"
     for last in _rows(database, StepRow, chosen, run.run_id):
         run = replace(
             run,

@@ -168,13 +168,9 @@ def creation() -> list[str]:
             # Numbers are never given twice, also not those of rows that were deleted.
             numbered = row not in _KEYS and not parts
             parts.append(f"{field.name} INTEGER PRIMARY KEY AUTOINCREMENT" if numbered else kind)
-        if row in _KEYS:
-            made.append(
-                f"CREATE TABLE {table} ({', '.join(parts)}, PRIMARY KEY ({_KEYS[row]})) "
-                "WITHOUT ROWID"
-            )
-        else:
-            made.append(f"CREATE TABLE {table} ({', '.join(parts)})")
+        # Rows without a number of their own are read in the order they were written.
+        parts += [f"PRIMARY KEY ({_KEYS[row]})"] if row in _KEYS else []
+        made.append(f"CREATE TABLE {table} ({', '.join(parts)})")
     return [*made, f"PRAGMA user_version = {SCHEMA}"]
 
 

@@ -134,20 +134,18 @@ class MetricsWriter:
         if self._database is None or self._over or not rows:
             return
         try:
-            self._database.execute("BEGIN IMMEDIATE")
-            for row in rows:
-                marks = ", ".join("?" * len(columns(type(row))))
-                self._database.execute(
-                    f"INSERT OR REPLACE INTO {TABLES[type(row)]} VALUES ({marks})", _values(row)
-                )
-            self._database.execute("COMMIT")
+            with self._database:  # commits, or rolls back
+                self._database.execute("BEGIN IMMEDIATE")
+                for row in rows:
+                    marks = ", ".join("?" * len(columns(type(row))))
+                    self._database.execute(
+                        f"INSERT OR REPLACE INTO {TABLES[type(row)]} VALUES ({marks})",
+                        _values(row),
+                    )
         except Exception as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        with suppress(Exception):
-            if self._database is not None and self._database.in_transaction:
-                self._database.execute("ROLLBACK")
         if self._over:
             return
         self._over = True

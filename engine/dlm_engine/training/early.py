@@ -49,4 +49,4 @@ class Best:
             return
         for name, parameter in self._run.parameters.items():
             parameter.copy_(self._parameters[name])
-        self._run.end_at(self.report.step)
+        self._run.end_at(self.report.step, finished=self._run.finished or self.over)

@@ -86,9 +86,11 @@ class Recorder:
         return outcome
 
     def close(self, error: BaseException | None) -> None:
-        self._end_phase()
-        self.writer.end_run(self._as_ended(error))
-        self.writer.close()
+        try:
+            self._end_phase()
+            self.writer.end_run(self._as_ended(error))
+        finally:
+            self.writer.close()
         self.sinks.close(failed=error is not None)
 
     def _note(self, event: Event) -> None:
@@ -179,10 +181,10 @@ def recording(
     sinks = sinks_of(dashboards)
     writer = MetricsWriter(root, troubled)
     number = writer.begin_run(start, base_model, seed)
-    sinks.open(root, number, troubled)
     row = RunRow(number, timestamp(), None, RunStatus.RUNNING, start, base_model, seed)
     recorder = Recorder(listener, writer, sinks, row)
     try:
+        sinks.open(root, number, troubled)
         yield recorder
     except BaseException as error:
         recorder.close(error)

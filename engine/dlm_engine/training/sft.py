@@ -162,9 +162,9 @@ class Run:
         self.finished = state.finished
         self.knowledge.known = dict(state.known)
 
-    def end_at(self, step: int) -> None:
-        """The adapter is again as it was after `step`, and nothing goes on from there."""
-        self.step, self.finished, self._looked = step, True, None
+    def end_at(self, step: int, *, finished: bool) -> None:
+        """Say that the adapter is again as it was after `step`, and takes no more of them."""
+        self.step, self.finished, self._looked = step, finished, None
 
     def steps(
         self, until: int | None = None, clock: Callable[[], float] = time.monotonic

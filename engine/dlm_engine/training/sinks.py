@@ -133,7 +133,7 @@ class _TensorBoard:
         from torch.utils.tensorboard import SummaryWriter
 
         make_folders(folder)
-        self._writer: Any = SummaryWriter(str(folder))
+        self._writer: Any = SummaryWriter(str(folder), flush_secs=5)
 
     def write(self, figures: Mapping[str, float], step: int) -> None:
         for name, value in figures.items():
@@ -160,8 +160,11 @@ class _Wandb:
             ),
         )
 
+        # Its own count of steps may never go back; a phase that begins again at 1 would.
+        self._run.define_metric("*", step_metric="step")
+
     def write(self, figures: Mapping[str, float], step: int) -> None:
-        self._run.log(dict(figures), step=step)
+        self._run.log({**figures, "step": step})
 
     def close(self, *, failed: bool) -> None:
         self._run.finish(exit_code=1 if failed else 0)

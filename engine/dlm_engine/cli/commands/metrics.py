@@ -13,7 +13,6 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -137,34 +136,32 @@ def follow(
     """
     newest = read_run(root)
     before = newest if newest and newest.run.status is not RunStatus.RUNNING else None
+    seen = 0
     while True:
         for number in _since(root, before):
-            # A run's last steps come with its end; of one seen before, only what is new.
             known = before if before and before.run.run_id == number else None
-            figures = read_run(root, number, known.steps[-1].step if known and known.steps else -1)
+            seen = seen if known else 0
+            figures = read_run(root, number, seen)
             if figures is None:
                 continue
             yield "".join(f"{line}\n" for line in write(figures, known))
-            ended = figures.run.status is not RunStatus.RUNNING
-            if known and not figures.steps:
-                figures = replace(figures, steps=known.steps[-1:])
+            seen += len(figures.steps)
             before = figures
-            if ended and until_end:
+            if until_end and figures.run.status is not RunStatus.RUNNING:
                 return
         wait()
 
 
-def _since(root: Path, before: RunFigures | None) -> list[int]:
-    """The runs that may have something new since `before`."""
-    newest = read_run(root, after=sys.maxsize)
-    if newest is None:
-        return []
-    first = 1 if before is None else before.run.run_id
+def _since(root: Path, before: RunFigures | None) -> Sequence[int]:
+    """The runs that may have something new since `before`; a run ends with its last steps."""
+    runs = read_metrics(root, 1).runs
+    if not runs:
+        return ()
+    newest = runs[0].run_id
     if before is None:
-        first = newest.run.run_id
-    elif before.run.status is not RunStatus.RUNNING:
-        first += 1
-    return list(range(first, newest.run.run_id + 1))
+        return (newest,)
+    ended = before.run.status is not RunStatus.RUNNING
+    return range(before.run.run_id + ended, newest + 1)
 
 
 # --- one look, as lines ------------------------------------------------------------------
@@ -259,7 +256,7 @@ def _one(figures: RunFigures) -> str:
         ("began", f"{moment(run.started_at)}, start {run.start}"),
         ("base", f"{run.base_model}, seed {run.seed}"),
         ("phases", ", ".join(f"{p.phase} {_time(p.seconds)}" for p in figures.phases)),
-        *(("measured", _measured(row)) for row in figures.evaluations),
+        *(("measured", _measured(row)) for row in figures.evaluations[-1:]),
         *(("chose", f"{c.name} = {c.value}: {c.reason}") for c in figures.choices),
     ]
     head += [
@@ -310,14 +307,25 @@ def _steps(figures: RunFigures) -> str:
 
 
 def _curve(figures: RunFigures) -> str:
-    points = [(row.step, row.loss) for row in figures.steps if row.loss is not None]
     width = shutil.get_terminal_size().columns - 1 if is_terminal(sys.stdout) else 79
-    return curve(
-        f"loss of run {figures.run.run_id}",
-        points,
-        width=min(width, 100),
-        ascii_only=not drawable(sys.stdout.encoding),
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in figures.steps:
+        if row.loss is not None:
+            # Another phase has another loss.
+            curves.setdefault(f"loss of run {row.run_id}, {row.phase}", []).append(
+                (row.step, row.loss)
+            )
+    for measured in sorted(figures.evaluations, key=lambda row: row.step):
+        if measured.val_loss is not None:
+            curves.setdefault(f"loss on held-out prose, {measured.phase}", []).append(
+                (measured.step, measured.val_loss)
+            )
+    ascii_only = not drawable(sys.stdout.encoding)
+    drawn = (
+        curve(title, points, width=min(width, 100), ascii_only=ascii_only)
+        for title, points in curves.items()
     )
+    return "\n\n".join(each for each in drawn if each)
 
 
 def _ending(run: RunRow, *, short: bool = False) -> str:

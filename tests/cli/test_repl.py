@@ -250,6 +250,14 @@ def test_flags_that_exclude_each_other(say: Say) -> None:
     assert say(flags=("--top-p", "0")) == 2
 
 
+@pytest.mark.parametrize("name", [".", "nowhere/talk.json"])
+def test_a_session_that_could_not_be_kept_is_refused_at_once(
+    job: Job, say: Say, tmp_path: Path, name: str
+) -> None:
+    assert say("one", flags=("--base", "--session", str(tmp_path / name))) == 2
+    assert job.requests == []
+
+
 def test_versions_by_name() -> None:
     assert [version_of(word) for word in ("3", "base", "current")] == [3, "base", None]
 

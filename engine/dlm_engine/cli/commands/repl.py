@@ -74,6 +74,8 @@ def command(
         raise UsageError("--top-p", "must be above 0", "leave it out for no limit")
     if base and version_number is not None:
         raise UsageError("dlm repl", "--base and --version-number exclude each other", "choose one")
+    if session is not None and (session.is_dir() or not session.absolute().parent.is_dir()):
+        raise UsageError("--session", f"{session} cannot be a file", "name one in a folder")
     home = home_dir(at.home)
     _, settings = require_frontmatter(path)
     if not base and Store(home, settings.dlm_id).current() is None:

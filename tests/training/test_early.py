@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +88,10 @@ def test_what_is_held_out_is_measured_for_real(document: Path, tmp_path: Path) -
     assert outcome.validation_loss == pytest.approx(min(seen.values()))
     assert outcome.steps == min(seen, key=seen.__getitem__)
     assert max(seen) <= outcome.steps + PATIENCE
+    (file,) = Store(tmp_path / "home", DLM_ID).logs_dir().glob("*.summary.json")
+    summary = json.loads(file.read_text())
+    assert summary["final_val_loss"] == outcome.validation_loss
+    assert summary["final_val_perplexity"] == math.exp(summary["final_val_loss"])
 
 
 def test_without_held_out_prose_it_is_refused(tiny_base: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Everything is derived from the run's inputs and its outcome; nothing here decide
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -113,13 +114,15 @@ class Records:
         self, log: RunLog, summary: TrainingRunSummary, outcome: TrainOutcome, klass: str
     ) -> None:
         assert outcome.version is not None
+        held_out = outcome.validation_loss
         log.write_summary(
             TrainingSummary(
                 run_id=summary.run_id,
                 adapter_version=outcome.version,
                 seed=summary.seed,
                 final_train_loss=outcome.loss,
-                final_val_loss=outcome.validation_loss,
+                final_val_loss=held_out,
+                final_val_perplexity=None if held_out is None else math.exp(min(held_out, 700.0)),
                 early_stopped=outcome.steps < self.settings.cap,
                 steps=outcome.steps,
                 duration_seconds=outcome.seconds,

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from dlm_engine.data.bulk import collector_paused
 from dlm_engine.data.chat import Chat
 from dlm_engine.data.rows import ChatRow, Row, SourceRow
 from dlm_engine.data.sources import CHUNKING
@@ -35,6 +36,7 @@ class Encoding:
     used: tuple[bytes, ...]
 
 
+@collector_paused()
 def encode_rows(
     rows: Sequence[Row], chat: Chat, sequence_len: int, base: str, cache: TokenCache
 ) -> Encoding:

@@ -10,10 +10,12 @@ import typer
 
 from dlm_engine.cli.app import Globals, globals_of
 from dlm_engine.cli.documents import require_trainable
+from dlm_engine.cli.folders import Policy, document_to_train
 from dlm_engine.cli.progress import EventPrinter
 from dlm_engine.cli.stopping import stopping
 from dlm_engine.cli.tables import seconds
 from dlm_engine.cli.watching import follow
+from dlm_engine.data.sources.scaffold import Wishes
 from dlm_engine.document import read_document
 from dlm_engine.errors import DlmError, UsageError
 from dlm_engine.jobs import (
@@ -41,7 +43,9 @@ EPILOG = "Every run adds a version; dlm rollback goes back. Stop it with Ctrl-C 
 
 def command(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="The document.")],
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The document, or a folder to learn.")
+    ],
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on exactly where the last run stopped.")
     ] = False,
@@ -104,6 +108,28 @@ def command(
             min=0,
         ),
     ] = None,
+    base: Annotated[
+        str | None, typer.Option(metavar="BASE", help="Folder: the base of its new document.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Folder: which document in .dlm; corpus.")
+    ] = None,
+    include: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Folder: files to learn; **/*.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="Folder: files to leave out.")
+    ] = None,
+    recursive: Annotated[
+        bool | None,
+        typer.Option("--recursive/--no-recursive", help="Folder: with the folders in it, or not."),
+    ] = None,
+    policy: Annotated[
+        Policy | None, typer.Option(help="Folder: whether sources may lie outside it; strict.")
+    ] = None,
+    rescaffold: Annotated[
+        bool, typer.Option("--rescaffold", help="Folder: set its source anew; the rest stays.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = (
         False
     ),
@@ -117,21 +143,27 @@ def command(
         raise UsageError("--early-stop", problem, "leave one of them out")
     if further and phase is not Phase.ALL:
         raise UsageError("dlm train", "--further and --phase exclude each other", "choose one")
+    if keep is not None and not watch:
+        raise UsageError("--keep", "goes with --watch", "`dlm gc` removes other versions")
+    wishes = Wishes(
+        base, name, tuple(include or ()), tuple(exclude or ()), recursive, policy, rescaffold
+    )
+    start = _start(resume=resume, fresh=fresh, further=further)
+    lock_mode = _lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock)
+    path = document_to_train(at, path, wishes, accept_licence=i_accept_license)
     request = TrainRequest(
         path=path,
         home=home_dir(at.home),
-        start=_start(resume=resume, fresh=fresh, further=further),
+        start=start,
         seed=seed,
         max_steps=max_steps,
         time_limit=time_limit,
         early_stop=early_stop,
-        lock_mode=_lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock),
+        lock_mode=lock_mode,
         accept_licence=i_accept_license,
         dashboards=Dashboards(tensorboard, wandb),
         phase=phase,
     )
-    if keep is not None and not watch:
-        raise UsageError("--keep", "goes with --watch", "`dlm gc` removes other versions")
     if watch:
         kept = KEPT_SAVES if keep is None else keep
         request = replace(request, made_by=MadeBy.SAVE, keep_saved=kept)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from dlm_engine.data.bulk import collector_paused
 from dlm_engine.data.sources.denied import is_secret_path
 from dlm_engine.data.sources.model import (
     Expansion,
@@ -100,6 +101,7 @@ def root_of(path: str, base: Path, *, strict: bool) -> Root | Problem:
     return Root(resolved, stat.S_ISREG(mode))
 
 
+@collector_paused()
 def expand(
     training: Training,
     document: Path,

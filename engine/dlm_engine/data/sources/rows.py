@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from functools import partial
 
+from dlm_engine.data.bulk import collector_paused
 from dlm_engine.data.rows import SourceRow
 from dlm_engine.data.sources.expansion import read_source
 from dlm_engine.data.sources.model import Expansion, Reason
@@ -21,6 +22,7 @@ def require_usable(expansion: Expansion) -> None:
         raise TrainingError(f"training.sources: {problem.subject}", problem.what, problem.remedy)
 
 
+@collector_paused()
 def source_rows(expansion: Expansion) -> tuple[SourceRow, ...]:
     """The rows, in the order of the files. A file is read only when its row's text is needed."""
     return tuple(

@@ -196,6 +196,8 @@ LIGHT_MODULES = [
     "dlm_engine.store",
     "dlm_engine.bases",
     "dlm_engine.hardware",
+    "dlm_engine.data.sources",
+    "dlm_engine.data.token_cache",
     "dlm_engine.jobs",
     "dlm_engine.cli.app",
     "dlm_engine.cli.commands.check",

@@ -15,8 +15,10 @@ from tests.training.parts import make_run, rows
 
 from dlm_engine.data import encode_row
 from dlm_engine.data.packs import packs_of
+from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.errors import TrainingError
 from dlm_engine.jobs import Ending, Event, Start, Status, TrainOutcome, TrainRequest, train
+from dlm_engine.store import token_cache_path
 from dlm_engine.training import anchors
 from dlm_engine.training.sft import Laid
 
@@ -107,6 +109,17 @@ def test_an_unchanged_rerun_reads_no_file_and_tokenises_nothing(
     document.write_text(document_text(str(tiny_base), extra=without))
     run(document)
     assert (len(reads), len(encoded)) == (13, 17)
+
+
+def test_the_document_bounds_the_cache(tmp_path: Path, tiny_base: Path) -> None:
+    document = tmp_path / "d.dlm"
+    write(tmp_path / "notes", {"a.md": "text"})
+    cache = TokenCache(token_cache_path(tmp_path / "home"))
+    for limit, texts in (("10000000", 4), ("1", 0)):
+        bounded = f"{SETTINGS}  cache:\n    max_bytes: {limit}\n"
+        document.write_text(document_text(str(tiny_base), extra=bounded))
+        train(TrainRequest(document, tmp_path / "home", start=Start.FRESH))
+        assert cache.facts().texts == texts
 
 
 def test_a_cache_out_of_use_costs_a_line_and_nothing_else(tmp_path: Path, tiny_base: Path) -> None:

@@ -7,16 +7,19 @@ from typing import Any
 
 from dlm_engine.cli.tables import size
 from dlm_engine.document.frontmatter import Training
+from dlm_engine.store import token_cache_path
 
 #: reasons so common that their number says enough
 _QUIET = ("excluded", "not included", "empty", "taken already", "the document itself")
 _LISTED = 20
 
 
-def source_facts(training: Training, path: Path) -> list[dict[str, Any]]:
-    """One object for each source, as `--json` writes it."""
+def source_facts(training: Training, path: Path, home: Path) -> list[dict[str, Any]]:
+    """One object for each source, as `--json` writes it; what a run knew is not read again."""
     from dlm_engine.data.sources import expand
+    from dlm_engine.data.token_cache import TokenCache
 
+    cache = TokenCache(token_cache_path(home) if training.cache.enabled else None)
     return [
         {
             "path": found.path,
@@ -39,7 +42,7 @@ def source_facts(training: Training, path: Path) -> list[dict[str, Any]]:
             ],
             "reasons": {str(reason): count for reason, count in found.reasons.items()},
         }
-        for found in expand(training, path).found
+        for found in expand(training, path, cache.files_under).found
     ]
 
 

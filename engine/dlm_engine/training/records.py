@@ -54,7 +54,7 @@ class Records:
     settings: Settings
     threads: int
     started: datetime
-    sources: Expansion
+    sources: tuple[SourceSummary, ...]
 
     def manifest(self) -> Manifest:
         """The store's manifest, written first when there is none or a licence was accepted."""
@@ -127,7 +127,7 @@ class Records:
                 steps=outcome.steps,
                 duration_seconds=outcome.seconds,
                 determinism_class=klass,
-                source_directives=tuple(_summary(found) for found in self.sources.found),
+                source_directives=self.sources,
             )
         )
         log.write(
@@ -167,9 +167,6 @@ class Records:
             }
         )
 
-    def learned(self, rows: Iterable[Row | PreferenceRow]) -> tuple[LearnedRow, ...]:
-        return tuple(_learned(row) for row in rows)
-
     def banner(self, run_id: int, klass: str) -> Banner:
         versions = determinism.pinned_versions(four_bit=self.plan.use_qlora)
         chosen = {choice.name: choice.value for choice in self.settings.choices}
@@ -192,7 +189,12 @@ class Records:
         )
 
 
-def _summary(found: Found) -> SourceSummary:
+def source_summaries(sources: Expansion) -> tuple[SourceSummary, ...]:
+    """What a summary says of each source, which is not the texts of its files."""
+    return tuple(_source_summary(found) for found in sources.found)
+
+
+def _source_summary(found: Found) -> SourceSummary:
     reasons = found.reasons
     return SourceSummary(
         path=found.path,
@@ -202,6 +204,11 @@ def _summary(found: Found) -> SourceSummary:
         skipped_encoding=reasons.get(Reason.ENCODING, 0),
         skipped_over_size=reasons.get(Reason.TOO_LARGE, 0),
     )
+
+
+def learned_rows(rows: Iterable[Row | PreferenceRow]) -> tuple[LearnedRow, ...]:
+    """What is to be kept of `rows` beside the adapter that learned them."""
+    return tuple(_learned(row) for row in rows)
 
 
 def _learned(row: Row | PreferenceRow) -> LearnedRow:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dlm_engine.bases import BaseSpec, Weights
@@ -44,11 +45,9 @@ from dlm_engine.training.support import require_preferences, require_supported
 
 if TYPE_CHECKING:
     from dlm_engine.data import Row
-    from dlm_engine.data.encoding import Encoding
     from dlm_engine.data.pairs import PreferenceRow
     from dlm_engine.data.sources import Expansion
     from dlm_engine.data.token_cache import TokenCache
-    from dlm_engine.document.frontmatter import Training
     from dlm_engine.inference.resident import Resident
     from dlm_engine.training.building import Built
     from dlm_engine.training.checkpoint import State, StateFacts
@@ -97,6 +96,8 @@ def train(
     weights = case.weights(lambda message: tell(Status(message)))
     taught = Taught(rows, preferences, sources, cache)
     session = _Session(case, request, weights, taught, tell, cancelled, resident)
+    # They hold the texts of all sources, and training needs tokens only.
+    del rows, sources, taught
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, _space_needed(case.spec))
@@ -117,14 +118,6 @@ class Taught:
     sources: Expansion
     cache: TokenCache
 
-    def keep_tokens(self, encoding: Encoding, training: Training) -> str:
-        """Keep what was not in the cache; returns what is wrong with it, "" for nothing."""
-        from dlm_engine.data.token_cache import Limits
-
-        limits = Limits(training.cache.max_bytes, training.cache.prune_older_than_days)
-        met = self.sources.fresh, encoding.used, self.sources.met
-        return self.cache.keep(encoding.fresh, *met, limits)
-
 
 class _Session:
     """The heavy half: everything from here on needs torch."""
@@ -139,14 +132,14 @@ class _Session:
         cancelled: Callable[[], bool],
         resident: Resident | None,
     ) -> None:
+        from dlm_engine.data.token_cache import Limits
         from dlm_engine.inference.resident import Resident
         from dlm_engine.training.given import given_by
-        from dlm_engine.training.records import Records
+        from dlm_engine.training.records import Records, learned_rows, source_summaries
         from dlm_engine.training.stage import Around
 
         self.case = case
         self.request = request
-        self.taught = taught
         self.tell = tell
         self.resident = resident or Resident()
         began, started = time.monotonic(), now()
@@ -173,24 +166,25 @@ class _Session:
             self.settings,
             threads,
             started,
-            taught.sources,
+            source_summaries(taught.sources),
         )
-        self.around = Around(
-            self.given,
-            request,
-            (*taught.rows, *taught.preferences),
-            tell,
-            cancelled,
-            self.resident,
-            began,
+        encoding, cache = self.given.encoding, case.frontmatter.training.cache
+        self.keep_tokens = partial(
+            taught.cache.keep,
+            encoding.fresh,
+            taught.sources.fresh,
+            encoding.used,
+            taught.sources.met,
+            Limits(cache.max_bytes, cache.prune_older_than_days),
         )
+        learned = learned_rows((*taught.rows, *taught.preferences))
+        self.around = Around(self.given, request, learned, tell, cancelled, self.resident, began)
 
     def run(self) -> TrainOutcome:
         from dlm_engine.training import checkpoint
 
         store, request = self.case.store, self.request
-        training = self.case.frontmatter.training
-        trouble = self.taught.keep_tokens(self.given.encoding, training)
+        trouble = self.keep_tokens()
         if trouble:
             self.tell(Status(f"the token cache is left aside: {trouble}"))
         fingerprint = self.given.fingerprint()

@@ -10,20 +10,19 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import torch
 
-from dlm_engine.data import Row
-from dlm_engine.data.pairs import PreferenceRow
 from dlm_engine.errors import StoreError, TrainingError
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import (
     LEARNED_NAME,
     STOPPED_RUN,
+    LearnedRow,
     MadeBy,
     RunLog,
     Staging,
@@ -64,7 +63,7 @@ class Around:
 
     given: Given
     request: TrainRequest
-    taught: Sequence[Row | PreferenceRow]
+    taught: tuple[LearnedRow, ...]
     tell: Listener
     cancelled: Callable[[], bool]
     resident: Resident
@@ -272,5 +271,5 @@ def _write_adapter(stage: Stage, around: Around, staging: Staging, run: Run) -> 
     for name, data in files.items():
         write_atomic(staging.path / name, data)
     checkpoint.write_state(staging.path, _state(stage, given, run))
-    write_atomic(staging.path / LEARNED_NAME, learned_file(stage.records.learned(around.taught)))
+    write_atomic(staging.path / LEARNED_NAME, learned_file(around.taught))
     return hashlib.sha256(files["adapter_model.safetensors"]).hexdigest()

@@ -49,7 +49,9 @@ def _facts(path: Path, document: Document, settings: Frontmatter, store: Store) 
         "preferences": sum(len(s.triples) for s in sections),
         "training": settings.training.model_dump(mode="json", exclude_unset=True),
         "export": settings.export.model_dump(mode="json", exclude_unset=True),
-        "sources": source_facts(settings.training, path) if settings.training.sources else [],
+        "sources": source_facts(settings.training, path, store.home)
+        if settings.training.sources
+        else [],
         "store": {
             "path": str(store.root),
             "exists": store.exists(),

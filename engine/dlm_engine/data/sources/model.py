@@ -29,7 +29,7 @@ class Reason(StrEnum):
     TWICE = "taken already"
     ITSELF = "the document itself"
     WEIGHT = "weight 0"
-    LIMIT = "beyond max_files"
+    LIMIT = "beyond max_files, with all after it"
 
 
 @dataclass(frozen=True, slots=True)

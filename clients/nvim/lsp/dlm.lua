@@ -17,6 +17,11 @@ return {
     ['dlm/sectionResults'] = function(...)
       return require('dlm.results').told(...)
     end,
+    ['$/progress'] = function(err, params, context)
+      if not require('dlm.answer').heard(params) then
+        return vim.lsp.handlers['$/progress'](err, params, context)
+      end
+    end,
     -- The same figures as in dlm/status, for older clients.
     ['dlm/trainingProgress'] = function() end,
   },

@@ -24,18 +24,23 @@ class OfDocument:
 
 @dataclass(frozen=True, slots=True)
 class OfQuestion:
+    """`token`: what the client chose to hear the answer by, as it comes."""
+
     uri: str
     question: str
     version: int | str | None = None
+    token: int | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OfSection:
-    """`pair`: which question of the section, counted from 0; all of them without it."""
+    """`pair`: which question of the section, counted from 0; all of them without it.
+    `position`, instead of both, is anywhere in a question or its answer."""
 
     uri: str
-    sectionId: str
+    sectionId: str | None = None
     pair: int | None = None
+    position: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from lsprotocol import types as lsp
 
 from dlm_engine.errors import DlmError
-from dlm_engine.worker.messages import Ending, Export, Prompt, Result, Rollback, read
+from dlm_engine.worker.messages import Ending, Export, Prompt, Result, Rollback, Text, read
 from dlm_server.dispatch import INVALID_PARAMS, REQUEST_FAILED, Pending, RequestFailed
 from dlm_server.engine import document_commands
 from dlm_server.engine.arguments import (
@@ -28,12 +28,20 @@ from dlm_server.engine.arguments import (
     OfSelection,
     OfSource,
     OfVersion,
+    Target,
     require_trust,
     target_of,
 )
 from dlm_server.engine.queue import Job
 from dlm_server.engine.service import WAIT_SECONDS, Engine, engine_of
+from dlm_server.engine.status import message_of
+from dlm_server.engine.untrained import once_trained
+from dlm_server.features.question_at import question_at
 from dlm_server.session import Session
+
+if TYPE_CHECKING:
+    from dlm_engine.document import Section
+    from dlm_server.engine.answers import Answers
 
 # --- jobs ----------------------------------------------------------------------------------
 
@@ -47,15 +55,19 @@ def _when_done(engine: Engine, start: _Start, value: Callable[[Result], Any]) ->
     def done(result: Result) -> None:
         if result.ending is Ending.DONE:
             pending.resolve(value(result))
-            return
-        trouble = result.trouble
-        message = str(trouble) if trouble else str(result.ending)
-        data = {"ending": str(result.ending), **(asdict(trouble) if trouble else {})}
-        pending.reject(RequestFailed(REQUEST_FAILED, message, data))
+        else:
+            pending.reject(_failed(result))
 
     job = start(done)
     pending.on_cancel(lambda: _drop(engine, job))
     return pending
+
+
+def _failed(result: Result) -> RequestFailed:
+    trouble = result.trouble
+    message = str(trouble) if trouble else message_of("train", result)
+    data = {"ending": str(result.ending), **(asdict(trouble) if trouble else {})}
+    return RequestFailed(REQUEST_FAILED, message, data)
 
 
 def _drop(engine: Engine, job: Job) -> None:
@@ -90,7 +102,7 @@ def cancel(session: Session, argument: Nothing) -> dict[str, Any]:
 
 
 def prompt(session: Session, argument: OfQuestion) -> Pending:
-    """Ask one question; nothing is shown in the text."""
+    """Ask one question; nothing is shown in the text, and the answer told as it comes."""
     require_trust(session)
     engine, target = engine_of(session), target_of(session, argument.uri)
     try:
@@ -104,28 +116,71 @@ def prompt(session: Session, argument: OfQuestion) -> Pending:
         )
     except ValueError as error:
         raise RequestFailed(INVALID_PARAMS, str(error)) from None
-    return _when_done(
-        engine,
-        lambda done: engine.submit("prompt", target.uri, "asked", "prompt", params, done=done),
-        lambda result: {"text": result.text, "version": result.version},
-    )
+
+    def heard(text: Text) -> None:
+        if argument.token is not None:
+            session.notify("$/progress", {"token": argument.token, "value": {"text": text.text}})
+
+    def run() -> Pending:
+        return _when_done(
+            engine,
+            lambda done: engine.submit(
+                "prompt", target.uri, "asked", "prompt", params, done=done, heard=heard
+            ),
+            lambda result: {"text": result.text, "version": result.version},
+        )
+
+    if argument.version is not None:
+        return run()
+    return once_trained(session, engine, target, run, _failed)
 
 
 def ask_section(session: Session, argument: OfSection) -> Pending:
     """Ask a section's questions; the answers are shown beside them."""
     require_trust(session)
     engine, target = engine_of(session), target_of(session, argument.uri)
-    section = target.live.document.section(argument.sectionId)
-    asked = engine.answers.questions(section, argument.pair) if section else ()
+    if argument.position is not None:
+        found = _question_at(session, argument.uri, argument.position)
+        asked = engine.answers.questions(*found)
+    elif argument.sectionId is not None:
+        section = target.live.document.section(argument.sectionId)
+        asked = engine.answers.questions(section, argument.pair) if section else ()
+    else:
+        raise RequestFailed(INVALID_PARAMS, "argument sectionId: or a position is needed")
     if not asked:
         raise RequestFailed(REQUEST_FAILED, "there is no such question in the document any more")
-    return _when_done(
-        engine,
-        lambda done: engine.ask(
-            target.uri, target.path, "asked", asked, kind="prompt", compare=True, done=done
-        ),
-        _answers,
-    )
+    return _ask(session, engine, target, asked)
+
+
+def _ask(session: Session, engine: Engine, target: Target, asked: Answers.Asked) -> Pending:
+    def run() -> Pending:
+        return _when_done(
+            engine,
+            lambda done: engine.ask(
+                target.uri, target.path, "asked", asked, kind="prompt", compare=True, done=done
+            ),
+            _answers,
+        )
+
+    return once_trained(session, engine, target, run, _failed)
+
+
+def _question_at(session: Session, uri: str, position: dict[str, int]) -> tuple[Section, int]:
+    snapshot = session.snapshot(uri)
+    if snapshot is None:
+        raise RequestFailed(REQUEST_FAILED, "the document is not open")
+    try:
+        place = lsp.Position(position["line"], position["character"])
+    except (KeyError, TypeError, ValueError):
+        raise RequestFailed(
+            INVALID_PARAMS, "argument position: must have a line and a character"
+        ) from None
+    found = question_at(snapshot.live, snapshot.offset(place))
+    if found is None:
+        raise RequestFailed(
+            REQUEST_FAILED, "no question here: select text to ask it, or go to a `### Q`"
+        )
+    return found
 
 
 def ask_selection(session: Session, argument: OfSelection) -> Pending:
@@ -147,14 +202,7 @@ def ask_selection(session: Session, argument: OfSelection) -> Pending:
     section = target.live.section_at(span.start)
     if not question or section is None:
         raise RequestFailed(REQUEST_FAILED, "select a question in the body of the document")
-    asked = (engine.answers.selection(section.id, question),)
-    return _when_done(
-        engine,
-        lambda done: engine.ask(
-            target.uri, target.path, "asked", asked, kind="prompt", compare=True, done=done
-        ),
-        _answers,
-    )
+    return _ask(session, engine, target, (engine.answers.selection(section.id, question),))
 
 
 def probe(session: Session, argument: OfDocument) -> Pending | dict[str, Any]:
@@ -164,13 +212,17 @@ def probe(session: Session, argument: OfDocument) -> Pending | dict[str, Any]:
     asked = engine.answers.to_ask_again(target.live, probes=True, answered=False)
     if not asked:
         return {"version": None, "answers": []}
-    return _when_done(
-        engine,
-        lambda done: engine.ask(
-            target.uri, target.path, "asked for", asked, kind="probe", done=done
-        ),
-        _answers,
-    )
+
+    def run() -> Pending:
+        return _when_done(
+            engine,
+            lambda done: engine.ask(
+                target.uri, target.path, "asked for", asked, kind="probe", done=done
+            ),
+            _answers,
+        )
+
+    return once_trained(session, engine, target, run, _failed)
 
 
 def _answers(result: Result) -> dict[str, Any]:
@@ -188,17 +240,21 @@ def export(session: Session, argument: OfExport) -> Pending:
     require_trust(session)
     engine, target = engine_of(session), target_of(session, argument.uri)
     params = Export(str(target.path), argument.target, argument.quant, None, WAIT_SECONDS)
-    return _when_done(
-        engine,
-        lambda done: engine.submit(
-            "export", target.uri, "asked for", "export", params, "export", done=done
-        ),
-        lambda result: {
-            "folder": result.folder,
-            "files": list(result.files),
-            "answer": result.text,
-        },
-    )
+
+    def run() -> Pending:
+        return _when_done(
+            engine,
+            lambda done: engine.submit(
+                "export", target.uri, "asked for", "export", params, "export", done=done
+            ),
+            lambda result: {
+                "folder": result.folder,
+                "files": list(result.files),
+                "answer": result.text,
+            },
+        )
+
+    return once_trained(session, engine, target, run, _failed)
 
 
 def rollback(session: Session, argument: OfVersion) -> Pending:

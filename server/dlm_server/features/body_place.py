@@ -42,7 +42,7 @@ def body_place(live: LiveDocument, offset: int) -> BodyPlace | None:
     if in_code(live, start):
         return None
     text = live.line_text(line)
-    section = _around(live, start, "section")
+    section = around(live, start, "section")
     if section is None:
         return BodyPlace(start, text, offset - start, None)
     headers = [
@@ -70,7 +70,7 @@ def in_code(live: LiveDocument, line_start: int) -> bool:
 
 def code_block_at(live: LiveDocument, line_start: int) -> Span | None:
     """The code block that the line which starts here belongs to."""
-    node = _around(live, line_start, "code_block")
+    node = around(live, line_start, "code_block")
     if node is None:
         return None
     # After the last line end there is no text that could belong to a block that was closed.
@@ -78,7 +78,7 @@ def code_block_at(live: LiveDocument, line_start: int) -> Span | None:
     return None if after else live.span(node)
 
 
-def _around(live: LiveDocument, line_start: int, kind: str) -> Node | None:
+def around(live: LiveDocument, line_start: int, kind: str) -> Node | None:
     """The node of this kind around the first character of a line, or before the text's end."""
     inside = line_start < len(live.text)
     node: Node | None = live.node_at(line_start if inside else max(0, line_start - 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from pathlib import Path
 
@@ -21,6 +22,9 @@ vim.ui.select = function(items, options, done)
     local shown = options.format_item(item)
     table.insert(DlmTest.offered, options.prompt .. ': ' .. shown)
   end
+  if options.kind == 'lsp_message' then
+    return done(nil)
+  end
   for i, item in ipairs(items) do
     if options.format_item(item):find('%s', 1, true) then
       return done(item, i)
@@ -36,8 +40,55 @@ DRAWN = (
     ' {{ details = true }})):find("{}", 1, true)'
 )
 
+#: takes none of what is offered
+LEAVE = """
+vim.ui.select = function(items, options, done)
+  for _, item in ipairs(items) do
+    table.insert(DlmTest.offered, item.title)
+  end
+  done(nil)
+end
+"""
+
+#: the titles of all windows
+TITLES = (
+    "vim.iter(vim.api.nvim_list_wins()):map(function(w) "
+    "return vim.inspect(vim.api.nvim_win_get_config(w).title) end):join('')"
+)
+
+#: keeps what the window of an answer says after each piece of it, and at its end
+GROWING = """
+local answer = require('dlm.answer')
+local heard, begin = answer.heard, answer.begin
+local function shown()
+  for _, w in ipairs(vim.api.nvim_list_wins()) do
+    if vim.api.nvim_win_get_config(w).relative ~= '' then
+      local lines = vim.api.nvim_buf_get_lines(vim.api.nvim_win_get_buf(w), 0, -1, false)
+      return table.concat(lines, '\\n')
+    end
+  end
+end
+DlmTest.grown = {}
+answer.heard = function(params)
+  local ours = heard(params)
+  if ours then
+    table.insert(DlmTest.grown, shown() or '')
+  end
+  return ours
+end
+answer.begin = function(...)
+  local begun = begin(...)
+  local done = begun.done
+  begun.done = function(text)
+    done(text)
+    DlmTest.whole = shown()
+  end
+  return begun
+end
+"""
+
 #: a name of a command of the server, in Lua
-_NAMED = re.compile(r"(?:run\(client, |add\(|reply_now\()'(dlm[./][A-Za-z]+)'")
+_NAMED = re.compile(r"(?:run\(client, |ask\(client, bufnr, |add\(|reply_now\()'(dlm[./][A-Za-z]+)'")
 
 
 @pytest.mark.slow
@@ -73,6 +124,13 @@ def test_a_document_is_trained_asked_and_trained_again(
         assert "answered · version 1" in drawn[0]
         assert any("model " in text for text in drawn)
         assert any("base " in text for text in drawn)
+
+        nvim.lua(GROWING)
+        nvim.command("DlmPrompt Who keeps the lamp?")
+        whole = nvim.until("DlmTest.whole")
+        grown = nvim.lua("return DlmTest.grown")
+        assert grown
+        assert all(later.startswith(part) for part, later in itertools.pairwise([*grown, whole]))
 
         nvim.command("DlmProbe")
         nvim.told("of 1 probes passed")
@@ -114,14 +172,11 @@ def test_the_base_is_asked_and_a_training_cancelled(tmp_path: Path, tiny_base: P
     with Neovim(path) as nvim:
         nvim.attached()
         nvim.lua("vim.ui.input = function(_, done) done('Who keeps the lamp?') end")
+        nvim.lua("DlmTest.offered = {}\n" + LEAVE)
         nvim.command("DlmPrompt")
-        nvim.told("has not been trained yet")
+        nvim.until("vim.iter(DlmTest.offered):any(function(o) return o == 'Train now' end)")
         nvim.command("DlmPrompt!")
-        title = (
-            "vim.iter(vim.api.nvim_list_wins()):map(function(w) "
-            "return vim.inspect(vim.api.nvim_win_get_config(w).title) end):join('')"
-        )
-        nvim.until(f"({title}):find('Who keeps the lamp?', 1, true)")
+        nvim.until(f"({TITLES}):find('Who keeps the lamp?', 1, true)")
         nvim.command("DlmCancel")
         nvim.told("nothing to cancel")
 
@@ -147,8 +202,10 @@ def test_export_is_chosen_and_completed(tmp_path: Path, tiny_base: Path) -> None
         nvim.until("#DlmTest.offered > 1")
         nvim.lua("DlmTest.offered = {}\n" + PICK % "")
         nvim.command("DlmExport")
-        # Never trained, so there is nothing to export; the engine says so.
-        nvim.told("exporting failed: ")
+        # Never trained, so there is nothing to export, and training is offered.
+        nvim.until(
+            "vim.iter(DlmTest.offered):any(function(o) return o:find(': Train now', 1, true) end)"
+        )
         offered = nvim.lua("return DlmTest.offered")
         assert "Export to: GGUF files for llama.cpp" in offered
         assert offered[2].endswith("(the document's choice)"), offered

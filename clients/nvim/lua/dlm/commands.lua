@@ -1,6 +1,7 @@
 -- The :Dlm commands. Each asks the server and says how it ended in one line; what a job of the
 -- engine has to say comes with `dlm/status` and is not said twice.
 
+local config = require('dlm.config')
 local server = require('dlm.server')
 
 local M = {}
@@ -13,7 +14,8 @@ local say, ERROR = server.say, vim.log.levels.ERROR
 ---@param argument table
 ---@param bufnr integer
 ---@param done? fun(reply: any)
-function M.run(client, name, argument, bufnr, done)
+---@param failed? fun() called when there is no reply
+function M.run(client, name, argument, bufnr, done, failed)
   local arguments = { next(argument) and argument or vim.empty_dict() }
   local params = { command = name, arguments = arguments }
   client:request('workspace/executeCommand', params, function(err, reply)
@@ -21,7 +23,12 @@ function M.run(client, name, argument, bufnr, done)
       if done then
         done(reply)
       end
-    elseif not (type(err.data) == 'table' and err.data.ending) then
+      return
+    end
+    if failed then
+      failed()
+    end
+    if not (type(err.data) == 'table' and err.data.ending) then
       say(err.message, ERROR)
     end
   end, bufnr)
@@ -40,19 +47,6 @@ local function choose(items, prompt, format, done)
       done(item)
     end
   end)
-end
-
----Text in a window above the others, which moving the cursor closes.
-local function show(text, title)
-  local lines = vim.split(vim.trim(text) == '' and '(nothing)' or text, '\n', { plain = true })
-  local width = math.max(20, math.min(100, vim.o.columns - 4))
-  vim.lsp.util.open_floating_preview(lines, '', {
-    border = 'rounded',
-    title = ' ' .. title .. ' ',
-    max_width = width,
-    wrap = true,
-    focus_id = 'dlm.answer',
-  })
 end
 
 ---@param client vim.lsp.Client
@@ -78,58 +72,31 @@ end
 ---@param question string
 ---@param version? 'base'
 function M.prompt(client, bufnr, question, version)
-  local argument = { question = question, version = version }
+  local answer = require('dlm.answer').begin(question)
+  local argument = { question = question, version = version, token = answer.token }
   argument = vim.tbl_extend('error', document(bufnr), argument)
   M.run(client, 'dlm.prompt', argument, bufnr, function(reply)
-    show(reply.text, question)
-  end)
+    answer.done(reply.text)
+  end, answer.failed)
 end
 
----The question a line belongs to, as the server's lenses have it.
----@param lenses lsp.CodeLens[]
----@param bufnr integer
----@param line integer 0-based
----@return table? argument of dlm.askSection
-function M.question_at(lenses, bufnr, line)
-  local lines = vim.api.nvim_buf_get_lines(bufnr, 0, -1, false)
-  local best
-  for _, lens in ipairs(lenses) do
-    if lens.command and lens.command.command == 'dlm.askSection' then
-      local first = lens.range.start.line
-      -- Up to its header; the answer and what follows it belong to the question as well.
-      local top = first
-      while top > 0 and not lines[top + 1]:match('^%s*###%s') do
-        top = top - 1
-      end
-      if top <= line and (not best or best.top < top) then
-        best = { top = top, argument = lens.command.arguments[1] }
-      end
+---Ask what `argument` says and show it in the text; where that is not drawn, in a window.
+local function ask(client, bufnr, name, argument)
+  argument = vim.tbl_extend('error', document(bufnr), argument)
+  M.run(client, name, argument, bufnr, function(reply)
+    local first = reply.answers[1]
+    if first and config.setting(client, 'results.display') ~= 'inline' then
+      local value = require('dlm.status').value
+      require('dlm.answer').begin(('version %s'):format(reply.version)).done(value(first.adapted) or '')
     end
-  end
-  if not best then
-    return nil
-  end
-  for i = best.top + 1, line do
-    if lines[i + 1]:match('^::[%w_-]+.*::%s*$') then
-      return nil
-    end
-  end
-  return best.argument
+  end)
 end
 
 ---@param client vim.lsp.Client
 ---@param bufnr integer
----@param line integer 0-based
-function M.ask(client, bufnr, line)
-  local params = { textDocument = document(bufnr) }
-  client:request('textDocument/codeLens', params, function(err, lenses)
-    local argument = not err and M.question_at(lenses or {}, bufnr, line)
-    if argument then
-      M.run(client, 'dlm.askSection', argument, bufnr)
-    else
-      say('no question here: select text to ask it, or go to a "### Q"', ERROR)
-    end
-  end, bufnr)
+function M.ask(client, bufnr)
+  local position = vim.lsp.util.make_position_params(0, client.offset_encoding).position
+  ask(client, bufnr, 'dlm.askSection', { position = position })
 end
 
 ---@param client vim.lsp.Client
@@ -146,8 +113,7 @@ function M.ask_range(client, bufnr, first, last)
   to[2] = math.max(0, math.min(to[2], length - 1))
   local encoding = client.offset_encoding
   local range = vim.lsp.util.make_given_range_params(from, to, bufnr, encoding).range
-  local argument = vim.tbl_extend('error', document(bufnr), { range = range })
-  M.run(client, 'dlm.askSelection', argument, bufnr)
+  ask(client, bufnr, 'dlm.askSelection', { range = range })
 end
 
 ---@param client vim.lsp.Client
@@ -391,7 +357,7 @@ function M.define()
   end, { nargs = '*', bang = true })
   of_document('DlmAsk', 'Ask the question at the cursor, or the lines', function(client, bufnr, call)
     if call.range == 0 then
-      M.ask(client, bufnr, vim.api.nvim_win_get_cursor(0)[1] - 1)
+      M.ask(client, bufnr)
     else
       M.ask_range(client, bufnr, call.line1, call.line2)
     end

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
+from dlm_engine.errors import DlmError
 from dlm_engine.worker.messages import (
     EXIT_OUT_OF_MEMORY,
     OUT_OF_MEMORY,
@@ -202,7 +203,11 @@ class EngineClient:
 
     def _start(self) -> None:
         self._restart_timer = None
-        launch = self._launch()
+        try:
+            launch = self._launch()
+        except DlmError as error:
+            self._give_up(f"cannot be started: {error}")
+            return
         self._ready = False
         self._expected = False
         self._exiting = ""

@@ -23,7 +23,7 @@ from dlm_engine.worker.messages import (
     Train,
 )
 from dlm_server.engine.answers import Answers
-from dlm_server.engine.client import EngineClient, Launch
+from dlm_server.engine.client import EngineClient, Launch, State
 from dlm_server.engine.content import saved_content
 from dlm_server.engine.pacing import Paced
 from dlm_server.engine.queue import Job, JobKind, JobQueue
@@ -389,7 +389,8 @@ class Engine:
         if not new.trusted:
             self.cancel()
         how = ("home", "engine_python", "engine_idle_minutes", "engine_memory_limit_gib")
-        if any(getattr(old, name) != getattr(new, name) for name in how) and self.client.pid:
+        there = self.client.pid or self.client.state is State.FAILED
+        if there and any(getattr(old, name) != getattr(new, name) for name in how):
             self.cancel()
             self.client.stop()
 

@@ -42,15 +42,15 @@ class TrainedViews:
     def __init__(self) -> None:
         self._kept: dict[Path, tuple[_Stamp, StoreView | None, str | None]] = {}
 
-    def of(self, home: Path, live: LiveDocument) -> StoreView | None:
+    def of(self, settings: Settings, live: LiveDocument) -> StoreView | None:
         """None for a document that was never trained, or whose store cannot be read."""
-        return self._look(home, live)[0]
+        return self._look(settings, live)[0]
 
-    def trouble(self, home: Path, live: LiveDocument) -> str | None:
+    def trouble(self, settings: Settings, live: LiveDocument) -> str | None:
         """Why the document's store cannot be read; None where it can, or is not there."""
-        return self._look(home, live)[1]
+        return self._look(settings, live)[1]
 
-    def _look(self, home: Path, live: LiveDocument) -> tuple[StoreView | None, str | None]:
+    def _look(self, settings: Settings, live: LiveDocument) -> tuple[StoreView | None, str | None]:
         from dlm_engine.errors import StoreError
         from dlm_engine.store import Store
 
@@ -58,6 +58,7 @@ class TrainedViews:
             return None, None
         dlm_id = live.frontmatter.dlm_id
         try:
+            home = home_of(settings)
             store = Store(home, dlm_id)
         except StoreError as error:
             return None, str(error)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlm_server.changes import Changed
 from dlm_server.dispatch import notification
-from dlm_server.engine.trained import TrainedViews, home_of
+from dlm_server.engine.trained import TrainedViews
 from dlm_server.session import Session
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def initialized(session: Session, params: object) -> None:
     """From now on snapshots can say what the store knows."""
     views = TrainedViews()
-    session.providers.trained = lambda live: views.of(home_of(session.settings), live)
-    session.providers.store_trouble = lambda live: views.trouble(home_of(session.settings), live)
+    session.providers.trained = lambda live: views.of(session.settings, live)
+    session.providers.store_trouble = lambda live: views.trouble(session.settings, live)
 
 
 @notification("textDocument/willSave")

@@ -369,8 +369,10 @@ def test_looking_at_a_store_that_is_not_there_or_damaged_writes_and_raises_nothi
     views = TrainedViews()
     live = LiveDocument.open(TEXT)
     assert live.frontmatter is not None
-    assert views.of(tmp_path / "home", live) is None
-    assert views.of(tmp_path / "home", LiveDocument.open("words\n")) is None
+    settings = Settings(home=str(tmp_path / "home"))
+    assert views.of(settings, live) is None
+    assert views.trouble(settings, live) is None
+    assert views.of(settings, LiveDocument.open("words\n")) is None
     assert not (tmp_path / "home").exists()
     root = tmp_path / "home" / "store" / live.frontmatter.dlm_id
     root.mkdir(parents=True)
@@ -378,5 +380,9 @@ def test_looking_at_a_store_that_is_not_there_or_damaged_writes_and_raises_nothi
     (root / "adapter").mkdir()
     (root / "adapter" / "current.txt").write_text("adapter/versions/v0001\n")
     before = sorted(p for p in tmp_path.rglob("*"))
-    assert views.of(tmp_path / "home", live) is None
+    assert views.of(settings, live) is None
+    assert "newer dlm" in (views.trouble(settings, live) or "")
+    nowhere = Settings(home="~nobody_of_that_name/x")
+    assert views.of(nowhere, live) is None
+    assert "cannot be used as the home" in (views.trouble(nowhere, live) or "")
     assert sorted(p for p in tmp_path.rglob("*")) == before

@@ -204,6 +204,21 @@ def test_an_editor_that_shows_no_status_gets_a_message(place: Place) -> None:
     assert "is damaged" in told["message"]
 
 
+def test_a_home_that_cannot_be(place: Place) -> None:
+    with Editor(Path("~nobody_of_that_name/x")) as editor:
+        uri = editor.open(place.path)
+        document = {"uri": uri}
+        lenses = editor.ask("textDocument/codeLens", textDocument=document)
+        assert lenses[0]["command"]["title"] == "Train"
+        for command in ("dlm.train", "dlm.probe", "dlm.versions"):
+            said = editor.refused(command, uri=uri)
+            assert "cannot be used as the home" in said
+        editor.settings["home"] = str(place.home)
+        editor.tell("workspace/didChangeConfiguration", settings=None)
+        editor.status(lambda s: s["engine"] == "off", after=editor.count("dlm/status"))
+        works_again(editor, place, uri, 2)
+
+
 # --- a document that changes while it trains ------------------------------------------------
 
 

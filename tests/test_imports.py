@@ -61,8 +61,13 @@ MAY_IMPORT: dict[str, set[str]] = {
 #: what of the engine the server may see: nothing that trains, asks or exports
 SERVER_MAY_IMPORT = {"document", "store", "bases", "hardware", "checks", "errors", "__version__"}
 
-#: of the worker the shapes of its messages, of `export` the words for what it is asked
-SERVER_MAY_IMPORT_OF = {"worker": {"messages", "wire"}, "export": {"model"}}
+#: of the worker the shapes of its messages, of `export` the words for what it is asked, of
+#: `training` the arithmetic of its plan
+SERVER_MAY_IMPORT_OF = {
+    "worker": {"messages", "wire"},
+    "export": {"model"},
+    "training": {"planning"},
+}
 
 HEAVY = {"torch", "transformers", "peft", "trl", "accelerate", "datasets", "bitsandbytes"}
 #: rooms and modules that never import a heavy library, not even inside a function
@@ -76,6 +81,7 @@ LIGHT: tuple[str, ...] = (
 )
 LIGHT += ("checks.py", "bases/resolve.py", "bases/licences.py", "data/rows.py", "data/split.py")
 LIGHT += ("data/sources/", "data/token_cache.py", "data/encoding.py")
+LIGHT += ("training/model.py", "training/planning.py")
 
 
 def modules() -> list[Path]:
@@ -199,6 +205,7 @@ LIGHT_MODULES = [
     "dlm_engine.data.sources",
     "dlm_engine.data.token_cache",
     "dlm_engine.jobs",
+    "dlm_engine.training.planning",
     "dlm_engine.cli.app",
     "dlm_engine.cli.commands.check",
     "dlm_server.main",

@@ -202,7 +202,7 @@ SETTINGS: tuple[Setting, ...] = (
         "dlm.inlayHints.enabled",
         "inlay_hints_enabled",
         "boolean",
-        "Show what `auto` resolves to, and other hints, in the text.",
+        "Show in the text what `auto`, and what is left out, resolve to, and other hints.",
     ),
     Setting(
         "dlm.inlayHints.tokens",

@@ -46,10 +46,10 @@ def encode_row(row: Row, chat: Chat, sequence_len: int) -> tuple[Encoded, ...]:
     if isinstance(row, ChatRow):
         prompt = chat.prompt_ids(row.question)
         ids = [*prompt, *chat.answer_ids(row.question, row.answer)]
-        return _windows(row.key, row, "chat", ids, len(prompt), sequence_len)
+        return windows(row.key, row, "chat", ids, len(prompt), sequence_len)
     if isinstance(row, SourceRow):
         return tuple(_pieces(row, chat, sequence_len))
-    return _windows(row.key, row, "text", chat.text_ids(row.text), 1, sequence_len)
+    return windows(row.key, row, "text", chat.text_ids(row.text), 1, sequence_len)
 
 
 def _pieces(row: SourceRow, chat: Chat, length: int) -> Iterator[Encoded]:
@@ -62,26 +62,27 @@ def _pieces(row: SourceRow, chat: Chat, length: int) -> Iterator[Encoded]:
         # Only the file has an end; a piece that ended as well would teach to stop halfway.
         ends = number == len(pieces) - 1
         body = chat.closing_ids(piece.body) if ends else chat.ids(piece.body)
-        yield from _windows(
+        yield from windows(
             text_key(piece.body.strip()), row, "text", [*context, *body], len(context), length
         )
 
 
-def _windows(
+def windows(
     key: str, row: Row, kind: Literal["chat", "text"], ids: list[int], start: int, length: int
 ) -> tuple[Encoded, ...]:
+    """`ids`, supervised from `start` on, in windows of at most `length`, the first called `key`."""
     weight = row.weight if isinstance(row, SourceRow) else 1.0
     if len(ids) <= length:
         return (Encoded(key, row.section_id, kind, tuple(ids), start, weight),)
     context = max(1, int(length * _CONTEXT))
-    windows: list[Encoded] = []
+    found: list[Encoded] = []
     done = start
     while done < len(ids):
         # The first window keeps as much of the prompt as leaves room to answer.
-        before = min(done, context if windows else length - context)
+        before = min(done, context if found else length - context)
         begin = done - before
         end = min(len(ids), begin + length)
-        own = hashlib.sha256(f"{key}\0{len(windows)}".encode()).hexdigest()
-        windows.append(Encoded(own, row.section_id, kind, tuple(ids[begin:end]), before, weight))
+        own = hashlib.sha256(f"{key}\0{len(found)}".encode()).hexdigest()
+        found.append(Encoded(own, row.section_id, kind, tuple(ids[begin:end]), before, weight))
         done = end
-    return tuple(windows)
+    return tuple(found)

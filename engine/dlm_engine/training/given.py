@@ -22,6 +22,7 @@ from dlm_engine.errors import TrainingError
 from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
 from dlm_engine.training import anchors
 from dlm_engine.training import settings as settling
+from dlm_engine.training.planning import planned_rank
 from dlm_engine.training.preference_settings import PreferenceSettings, settle_preferences
 from dlm_engine.training.settings import Settings
 
@@ -141,7 +142,7 @@ def given_by(
         shape,
         training,
         longest,
-        rank=rank or settling.planned_rank(len(split.train or pairs)),
+        rank=rank or planned_rank(len(split.train or pairs)),
         alternatives={key: spec.params for key, spec in REGISTRY.items()},
     )
     packs = packs_of(split.train, settling.PACK_TOKENS, settling.pack_rows(training, planned))

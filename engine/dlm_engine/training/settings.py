@@ -18,6 +18,7 @@ from dlm_engine.document.frontmatter import Training
 from dlm_engine.hardware import ModelShape, Plan
 from dlm_engine.training.model import Choice
 from dlm_engine.training.network import CUTTABLE
+from dlm_engine.training.planning import plan_adapter, plan_rate
 
 #: A row counts as learned when each token of its answer is this likely: then greedy
 #: decoding says it word for word, with room left for a quantised export.
@@ -110,16 +111,8 @@ def settle(
     def authored(name: str) -> bool:
         return name in wrote
 
-    rank = training.lora_r
-    if not authored("lora_r"):
-        rank = planned_rank(len(rows))
-        chosen("lora_r", rank, f"{len(rows)} rows to tell apart")
-    alpha = training.lora_alpha if authored("lora_alpha") else 2 * rank
-    if not authored("lora_alpha"):
-        chosen("lora_alpha", alpha, "twice the rank")
-    dropout = training.lora_dropout if authored("lora_dropout") else 0.0
-    if not authored("lora_dropout"):
-        chosen("lora_dropout", dropout, "every fact is seen a few times only; none can be missed")
+    adapter = plan_adapter(training, len(rows))
+    notes += adapter.choices
     modules = spec.target_modules
     if training.target_modules != "auto":
         modules = tuple(training.target_modules)
@@ -133,10 +126,8 @@ def settle(
             f"last {layers} of {shape.layers}",
             "the layers below are computed once and kept, so a step costs a third",
         )
-    rate = training.learning_rate
-    if not authored("learning_rate"):
-        rate = planned_rate(shape.hidden)
-        chosen("learning_rate", f"{rate:g}", "learns in about ten steps at this width")
+    rate, note = plan_rate(training, shape.hidden)
+    notes += [note] if note else []
     packs_per_step = packs
     if not _fits_one_step(rows):
         per_pack = max(1, sum(len(r.ids) for r in rows) // packs)
@@ -160,9 +151,9 @@ def settle(
         warmup = min(_WARMUP_STEPS, horizon)
     return Settings(
         kind=training.adapter,
-        rank=rank,
-        alpha=alpha,
-        dropout=dropout,
+        rank=adapter.rank,
+        alpha=adapter.alpha,
+        dropout=adapter.dropout,
         target_modules=modules,
         layers=layers,
         learning_rate=rate,
@@ -186,16 +177,6 @@ def settle(
 def pack_rows(training: Training, plan: Plan) -> int | None:
     """Most rows of a pack, where the author said how many go through at once."""
     return plan.micro_batch if "micro_batch_size" in training.model_fields_set else None
-
-
-def planned_rank(rows: int) -> int:
-    """16 directions hold a dozen facts apart; more rows get more, up to 64."""
-    return next(rank for rank in (16, 32, 64) if rows <= 2 * rank or rank == 64)
-
-
-def planned_rate(hidden: int) -> float:
-    """2e-3 at 576 wide, where it was measured, falling with the square root of the width."""
-    return float(f"{2e-3 * math.sqrt(576 / max(576, hidden)):.2g}")
 
 
 def _fits_one_step(rows: Sequence[Encoded]) -> bool:

@@ -114,11 +114,15 @@ def learned_texts(section: Section) -> Iterator[str]:
 
 
 def answer_hints(
-    live: LiveDocument, result: Callable[[str, int], Answer | None], within: Span
+    live: LiveDocument,
+    result: Callable[[str, int], Answer | None],
+    within: Span,
+    most_lines: int,
 ) -> tuple[Hint, ...]:
     """The model's newest answers, for editors that cannot draw them: at the question's end.
 
-    `result` gives the answer by a section's id and the number of its question.
+    `result` gives the answer by a section's id and the number of its question; its tooltip
+    has at most `most_lines` lines of it.
     """
     made: list[Hint] = []
     for section in live.sections_in(within.start, within.end):
@@ -129,8 +133,15 @@ def answer_hints(
                 continue
             mark = "" if found.state in ("ok", "running") else f" · {found.state}"
             label = f"⇒ {shortened(found.adapted, MAX_ANSWER)}{mark}"
-            made.append(Hint(offset, label, found.adapted, HintKind.ANSWER))
+            tooltip = first_lines(found.adapted, most_lines)
+            made.append(Hint(offset, label, tooltip, HintKind.ANSWER))
     return tuple(made)
+
+
+def first_lines(text: str, most: int) -> str:
+    """The first `most` lines, and a mark where there are more."""
+    lines = text.splitlines()
+    return text if len(lines) <= most else "\n".join([*lines[:most], "…"])
 
 
 def shortened(text: str, limit: int) -> str:

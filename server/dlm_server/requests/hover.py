@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from lsprotocol import types as lsp
 
+from dlm_server.base_files import tokenizer_file
 from dlm_server.dispatch import session_request
 from dlm_server.features.token_counts import TOKENIZERS, Encoding
 from dlm_server.session import Session, Snapshot
-from dlm_server.tokenizer_files import tokenizer_file
 from dlm_server.views import SectionResult
 
 if TYPE_CHECKING:

@@ -104,10 +104,19 @@ def test_answers(result: Result | None, expected: str) -> None:
     text = "::instruction::\n### Q\nWhen?\n### A\nThen.\n### Q\nWho?\n### A\nShe.\n"
     live = LiveDocument.open(text)
     known = {(live.document.sections[0].id, 1): result}
-    hints = answer_hints(live, lambda *key: known.get(key), everywhere(live))
+    hints = answer_hints(live, lambda *key: known.get(key), everywhere(live), 2)
     assert shown(text, hints) == text.replace("Who?", expected)
     assert all(h.tooltip == result.adapted for h in hints if result)
-    assert answer_hints(live, lambda *key: known.get(key), Span(0, 20)) == ()
+    assert answer_hints(live, lambda *key: known.get(key), Span(0, 20), 2) == ()
+
+
+def test_the_tooltip_of_an_answer_has_so_many_lines_of_it() -> None:
+    live = LiveDocument.open("::instruction::\n### Q\nWhen?\n### A\nThen.\n")
+    said = Result("ok", "a\nb\nc")
+    tooltips = [
+        answer_hints(live, lambda *key: said, everywhere(live), most)[0].tooltip for most in (3, 2)
+    ]
+    assert tooltips == ["a\nb\nc", "a\nb\n…"]
 
 
 def test_one_line_and_short() -> None:

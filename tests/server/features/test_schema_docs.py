@@ -59,8 +59,10 @@ def test_what_holds_no_keys_has_none() -> None:
 
 
 def test_planned_fields_are_those_that_training_plans() -> None:
-    text = (ROOT / "engine/dlm_engine/training/settings.py").read_text(encoding="utf-8")
-    assert set(re.findall(r'authored\("(\w+)"\)', text)) == set(PLANNED_FIELDS)
+    folder = ROOT / "engine/dlm_engine/training"
+    text = "".join((folder / f"{name}.py").read_text("utf-8") for name in ("settings", "planning"))
+    found = re.findall(r'authored\("(\w+)"\)|"(\w+)" (?:not )?in (?:wrote|training\.model_f)', text)
+    assert {one or other for one, other in found} == set(PLANNED_FIELDS)
 
 
 def _block(path: tuple[str, ...], value: str) -> str:

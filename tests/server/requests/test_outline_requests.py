@@ -152,14 +152,16 @@ def with_result(shot: Snapshot) -> Snapshot:
     return replace(shot, results={section: Result()})  # type: ignore[dict-item]
 
 
-def test_hints_follow_the_settings_and_the_range() -> None:
+def test_hints_follow_the_settings_and_the_range(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlm_server.requests.inlay_hint.hidden_size", lambda shot: 576)
     shot, everything = snapshot(ASKED), lines(0, 99)
     base = "→ HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert labels(shot, everything) == [base, "~2 tokens"]
-    assert labels(shot, everything, 3) == [base, "6 tokens"]
+    planned = "→ rank 16, rate 0.002, until learned"
+    assert labels(shot, everything) == [base, planned, "~2 tokens"]
+    assert labels(shot, everything, 3) == [base, planned, "6 tokens"]
     assert labels(shot, lines(5, 9)) == ["~2 tokens"]
     no_tokens = replace(shot, settings=Settings(inlay_hints_tokens=False))
-    assert labels(no_tokens, everything) == [base]
+    assert labels(no_tokens, everything) == [base, planned]
     assert labels(replace(shot, settings=Settings(inlay_hints_enabled=False)), everything) == []
 
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from dlm_server.session import Snapshot
 
+_MOST_BYTES = 2**20
+
 
 def tokenizer_file(snapshot: Snapshot) -> Path | None:
     """The file of a base of the registry, there or not; other bases only the engine resolves."""
@@ -24,8 +26,12 @@ def hidden_size(snapshot: Snapshot) -> int | None:
     folder = _cached(snapshot) or _beside(snapshot)
     if folder is None:
         return None
+    file = folder / "config.json"
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        # The document names the folder: no pipe may hold up the loop, nor a file of any size.
+        if not file.is_file() or file.stat().st_size > _MOST_BYTES:
+            return None
+        config = json.loads(file.read_text(encoding="utf-8"))
         return shape_of(config).hidden if isinstance(config, dict) else None
     except (OSError, ValueError, DlmError):
         return None

@@ -15,20 +15,24 @@ from tests.training.parts import SETTINGS, WIRING, lay, rows, trainee
 from dlm_engine.data.packs import packs_of
 from dlm_engine.data.rows import ChatRow, Row, TextRow
 from dlm_engine.data.tokens import Encoded
+from dlm_engine.errors import ExportError
 from dlm_engine.jobs import (
     Choice,
     Ending,
     Event,
+    ExportJob,
+    ExportOptions,
     MadeBy,
     PromptRequest,
     Start,
     TrainOutcome,
     TrainRequest,
+    export,
     make_resident,
     prompt,
     train,
 )
-from dlm_engine.store import Store, rollback
+from dlm_engine.store import Store, read_ledger, rollback
 from dlm_engine.training.aim import aim, aim_further, survey
 from dlm_engine.training.checkpoint import StateFacts, read_facts
 from dlm_engine.training.further import Addition, FurtherRun, addition, nearest, settle_further
@@ -303,6 +307,22 @@ def test_additions_need_only_the_current_version(place: Place) -> None:
     ranks = {t.shape[0] for n, t in place.tensors().items() if "lora_A" in n}
     assert ranks == {16 + 3 * 8}
     assert rollback(store, 1).after.number == 1
+
+
+def test_an_export_is_noted_when_it_is_there(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(place.home, "01HZ4X7TGZM3J1A2B3C4D5E6F7")
+    job = ExportJob(place.document, place.home, ExportOptions())
+
+    def fail(*arguments: object) -> None:
+        raise ExportError("export", "failed")
+
+    monkeypatch.setattr("dlm_engine.export.export", fail)
+    with pytest.raises(ExportError):
+        export(job)
+    assert read_ledger(store.root, None).exported == ()
+    monkeypatch.setattr("dlm_engine.export.export", lambda *arguments: None)
+    export(job)
+    assert read_ledger(store.root, None).exported == (1,)
 
 
 def test_the_same_addition_makes_the_same_bytes(place: Place, tmp_path: Path) -> None:

@@ -80,6 +80,13 @@ class Pending:
         for act in self._on_cancel:
             act()
 
+    def follow(self, other: Pending) -> None:
+        """Take the outcome of `other`; cancelling this cancels that."""
+        self.on_cancel(other.cancel)
+        other.when_settled(
+            lambda value, error: self.reject(error) if error else self.resolve(value)
+        )
+
     def when_settled(self, tell: Callable[[object, RequestFailed | None], None]) -> None:
         """Call `tell` with (value, error) once there is one."""
         if self._outcome is not None:

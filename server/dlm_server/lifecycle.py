@@ -78,9 +78,12 @@ def pull_configuration(session: Session) -> None:
     if not session.client.configuration:
         return
 
+    answered = session.expect_configuration()
+
     def take(result: Any, error: RequestFailed | None) -> None:
         if error is None and isinstance(result, list) and result:
             session.configure(configuration=result[0] if result[0] is not None else {})
+        answered()
 
     from lsprotocol import types as lsp
 

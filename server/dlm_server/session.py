@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: how long a save or a command waits for the settings that the client was asked for
+CONFIGURATION_SECONDS = 5.0
+
 Answer = Callable[[Any, RequestFailed | None], None]
 
 
@@ -131,6 +134,8 @@ class Session:
         self._initialization_options: object = None
         self._configuration: object = None
         self._reported: set[str] = set()
+        self._unanswered: set[object] = set()
+        self._when_configured: list[Callable[[], None]] = []
         self._on_settings: list[Callable[[Settings, Settings], None]] = []
         self._at_exit: list[Callable[[], None]] = []
         self._tokens = itertools.count(1)
@@ -243,6 +248,35 @@ class Session:
                 self.request(f"workspace/{spelt.get(name, name)}/refresh", None)
 
     # -- settings
+
+    def expect_configuration(self) -> Callable[[], None]:
+        """The client is being asked for its settings; call what is returned when it has answered.
+        A client that never does is waited for no longer than a moment."""
+        question = object()
+        self._unanswered.add(question)
+
+        def answered() -> None:
+            timer.cancel()
+            self._unanswered.discard(question)
+            if self.configured:
+                waiting, self._when_configured = self._when_configured, []
+                for act in waiting:
+                    self.post(act)
+
+        timer = self.after(CONFIGURATION_SECONDS, answered)
+        return answered
+
+    @property
+    def configured(self) -> bool:
+        """Whether the settings are those the client wants, as far as it was asked."""
+        return not self._unanswered
+
+    def when_configured(self, act: Callable[[], None]) -> None:
+        """Run `act` now, or when the client has said its settings."""
+        if self.configured:
+            act()
+        else:
+            self._when_configured.append(act)
 
     def on_settings(self, act: Callable[[Settings, Settings], None]) -> None:
         """Call `act(old, new)` whenever a setting changes."""

@@ -64,10 +64,7 @@ def once_trained(
             except RequestFailed as error:
                 pending.reject(error)
                 return
-            pending.on_cancel(answer.cancel)
-            answer.when_settled(
-                lambda value, error: pending.reject(error) if error else pending.resolve(value)
-            )
+            pending.follow(answer)
 
     offered = Plain(type=_INFO, message=message, actions=[{"title": TRAIN_NOW}])
     session.request("window/showMessageRequest", offered, chosen)

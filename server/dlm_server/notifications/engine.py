@@ -36,7 +36,8 @@ def will_save(session: Session, params: lsp.WillSaveTextDocumentParams) -> None:
 def did_save(session: Session, params: lsp.DidSaveTextDocumentParams) -> None:
     from dlm_server.engine.service import engine_of
 
-    engine_of(session).saved(params.text_document.uri)
+    uri = params.text_document.uri
+    session.when_configured(lambda: engine_of(session).saved(uri))
 
 
 @notification("textDocument/didChange")

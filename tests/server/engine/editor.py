@@ -50,6 +50,8 @@ class Editor(Peer):
         self.versions: dict[str, int] = {}
         #: which of the offered actions this user takes
         self.choice: str | None = None
+        #: questions for settings that wait for `give_settings`; None: they are answered at once
+        self._held: list[Message] | None = None
         able = {
             **(capabilities or CAPABILITIES),
             "experimental": {"dlm": dict.fromkeys(shows, True)},
@@ -78,6 +80,24 @@ class Editor(Peer):
         """The message of the error that a command ends in."""
         answer = self.answer(self.send_command(name, **argument))
         return str(answer["error"]["message"])
+
+    def cancel(self, request: int) -> None:
+        self.tell("$/cancelRequest", id=request)
+
+    def answered(self, request: int) -> bool:
+        with self._arrived:
+            return any(m.get("id") == request and "method" not in m for m in self.messages)
+
+    def hold_settings(self) -> None:
+        """From now on questions for the settings wait."""
+        self._held = []
+
+    def give_settings(self) -> None:
+        """Answer them."""
+        self.wait(lambda message: bool(self._held))
+        held, self._held = self._held or [], None
+        for message in held:
+            self._reply(message)
 
     # --- documents -----------------------------------------------------------------------
 
@@ -154,6 +174,9 @@ class Editor(Peer):
     def _reply(self, message: Message) -> None:
         result: Any = None
         if message["method"] == "workspace/configuration":
+            if self._held is not None:
+                self._held.append(message)
+                return
             result = [self.settings]
         elif message["method"] == "workspace/applyEdit":
             result = {"applied": True}

@@ -116,3 +116,18 @@ def test_a_client_that_offers_nothing_gets_the_words(untrained: Place) -> None:
             said = editor.refused(command, uri=uri, **argument)
             assert said.endswith("train it with the command dlm.train")
         assert editor.worker() is None
+
+
+def test_what_comes_before_the_settings_waits_for_them(place: Place) -> None:
+    """They say where the store is: elsewhere the document was never trained."""
+    with Editor(place.home) as editor:
+        editor.hold_settings()
+        uri = editor.open(place.path)
+        editor.tell("workspace/didChangeConfiguration", settings=None)
+        asked = editor.send_command("dlm.versions", uri=uri)
+        taken_back = editor.send_command("dlm.runs", uri=uri)
+        editor.cancel(taken_back)
+        assert editor.answer(taken_back)["error"]["code"] == -32800
+        assert not editor.answered(asked)
+        editor.give_settings()
+        assert len(editor.answer(asked)["result"]) == 1

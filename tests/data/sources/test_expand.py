@@ -153,11 +153,32 @@ def test_links_are_never_followed(tmp_path: Path) -> None:
     assert len(left_out(found)) == 5
 
 
-def test_rules_behind_a_link_do_not_count(tmp_path: Path) -> None:
+def test_rules_behind_a_link_are_neither_followed_nor_ignored(tmp_path: Path) -> None:
     write(tmp_path / "elsewhere", {"ignore": "!build/\n"})
     root = write(tmp_path / "s", {"build/x": "x", "a": "a"})
     (root / ".dlm").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert taken(expanded(tmp_path, {"path": "s"})) == ["a"]
+    problem = expanded(tmp_path, {"path": "s"}).problem
+    assert problem is not None
+    assert "is a link" in problem.what
+
+
+def test_a_link_put_in_the_place_of_a_folder_is_not_entered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is swapped after it was met and before it is listed."""
+    import dlm_engine.data.sources.expansion as module
+
+    write(tmp_path, {"outside/deep/private.txt": "private", "s/sub/deep/a.txt": "a"})
+    contents = module._contents
+
+    def swapped(folder: str, judged: os.stat_result) -> object:
+        if folder.endswith("deep"):
+            (tmp_path / "s" / "sub").rename(tmp_path / "away")
+            (tmp_path / "s" / "sub").symlink_to(tmp_path / "outside", target_is_directory=True)
+        return contents(folder, judged)
+
+    monkeypatch.setattr(module, "_contents", swapped)
+    assert left_out(expanded(tmp_path, {"path": "s"})) == {"sub/deep/": "unreadable"}
 
 
 def test_a_link_put_in_the_place_of_a_file_is_not_read(

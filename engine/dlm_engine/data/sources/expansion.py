@@ -274,35 +274,33 @@ def _walk(root: Path, scope: Scope) -> Iterator[_Entry]:
 
     An entry's kind is `file`, or the reason why it is left out.
     """
-    waiting = list(_listed(str(root), "", scope))
+    waiting = list(_listed(str(root), "", scope, _stat(root)))
     while waiting:
         entry = waiting.pop()
         if entry.kind == "folder":
-            waiting += _listed(entry.full, entry.path + "/", entry.scope)
+            waiting += _listed(entry.full, entry.path + "/", entry.scope, entry.stat)
         else:
             yield entry
 
 
-def _listed(folder: str, path: str, above: Scope) -> Iterator[_Entry]:
+def _listed(
+    folder: str, path: str, above: Scope, judged: os.stat_result | None
+) -> Iterator[_Entry]:
     """What is in a folder, last name first; `path` is "" or ends in a slash."""
-    scope = _with_rules(folder, path, above)
-    try:
-        with os.scandir(folder) as entries:
-            listed = sorted(entries, key=lambda e: e.name, reverse=True)
-    except OSError:
-        yield _Entry(path or ".", "", folder, Reason.UNREADABLE, scope, None)
+    listed = None if judged is None else _contents(folder, judged)
+    if listed is None:
+        yield _Entry(path or ".", "", folder, Reason.UNREADABLE, above, None)
         return
-    for entry in listed:
-        below = path + entry.name
-        if entry.name == RULES_FOLDER:
+    scope = _with_rules(folder, path, above)
+    for name, facts in sorted(listed.items(), reverse=True):
+        below, full = path + name, os.path.join(folder, name)
+        if name == RULES_FOLDER:
             continue
-        try:
-            facts = entry.stat(follow_symlinks=False)
-        except OSError:
-            yield _Entry(below, entry.name, entry.path, Reason.UNREADABLE, scope, None)
+        if facts is None:
+            yield _Entry(below, name, full, Reason.UNREADABLE, scope, None)
             continue
         folder_too = stat.S_ISDIR(facts.st_mode)
-        kind: str | None = scope.refusal(below, entry.name, folder=folder_too)
+        kind: str | None = scope.refusal(below, name, folder=folder_too)
         if kind is None and stat.S_ISLNK(facts.st_mode):
             kind = Reason.LINK
         elif kind is None and not folder_too:
@@ -310,13 +308,40 @@ def _listed(folder: str, path: str, above: Scope) -> Iterator[_Entry]:
         elif kind is None:
             kind = "folder"
         shown = below + "/" if folder_too and kind != "folder" else below
-        yield _Entry(shown, entry.name, entry.path, kind, scope, facts)
+        yield _Entry(shown, name, full, kind, scope, facts)
+
+
+def _contents(folder: str, judged: os.stat_result) -> dict[str, os.stat_result | None] | None:
+    """What is in a folder by its name; None if it cannot be read or is another by now."""
+    found: dict[str, os.stat_result | None] = {}
+    handle: int | None = None
+    try:
+        if os.scandir in os.supports_fd:
+            # By its handle: a link put in the place of a folder on the way would lead outside.
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            facts = os.fstat(handle)
+            if (facts.st_dev, facts.st_ino) != (judged.st_dev, judged.st_ino):
+                return None
+        with os.scandir(folder if handle is None else handle) as entries:
+            for entry in entries:
+                try:
+                    found[entry.name] = entry.stat(follow_symlinks=False)
+                except OSError:
+                    found[entry.name] = None
+    except OSError:
+        return None
+    finally:
+        if handle is not None:
+            os.close(handle)
+    return found
 
 
 def _with_rules(folder: str, path: str, above: Scope) -> Scope:
-    """`above` with the rules of the folder's own `.dlm`, if it has one; links do not count."""
+    """`above` with the rules of the folder's own `.dlm`, if it has one."""
     own = Path(folder, RULES_FOLDER)
     facts = _stat(own)
+    if facts is not None and stat.S_ISLNK(facts.st_mode):
+        raise _RulesProblem(own, "is a link, and no link is followed")
     if facts is None or not stat.S_ISDIR(facts.st_mode):
         return above
     rules = _rules(own / "training.yaml", training_rules)
@@ -325,10 +350,9 @@ def _with_rules(folder: str, path: str, above: Scope) -> Scope:
 
 
 def _rules(path: Path, read: Callable[[str], Rules]) -> Rules | None:
-    facts = _stat(path)
-    if facts is None:
+    if _stat(path) is None and os.access(path.parent, os.R_OK | os.X_OK):
         return None
-    data = _read(path, None, MAX_RULES) if stat.S_ISREG(facts.st_mode) else None
+    data = _read(path, None, MAX_RULES)
     if data is None:
         raise _RulesProblem(path, "is no readable file of at most 256 KiB")
     try:

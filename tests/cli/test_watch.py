@@ -64,6 +64,24 @@ def test_a_real_save_is_seen_and_one_that_teaches_nothing_new_is_not(path: Path)
     assert next(found) == ""
 
 
+def test_a_change_of_a_source_is_seen(path: Path) -> None:
+    source = path.parent / "notes" / "deep" / "a.md"
+    source.parent.mkdir(parents=True)
+    source.write_text("one")
+    path.write_text(TEXT.replace("---\n\n", "training:\n  sources: [{path: notes}]\n---\n\n"))
+    found = watching.contents(path)
+    seen = [next(found)]
+    changes: list[Callable[[], object]] = [
+        lambda: source.write_text("another"),
+        lambda: source.with_name("b.md").write_text("new"),
+        source.unlink,
+    ]
+    for change in changes:
+        change()
+        seen.append(next(found))
+    assert len(set(seen)) == 4
+
+
 Job = Callable[..., TrainOutcome]
 
 

@@ -3,20 +3,28 @@
 Waits for the file to change and settle, and hands it over whenever what it teaches is
 something else than the last time. Editors save by replacing the file, so it is the folder
 that is watched; and the file is looked at now and then all the same, because some disks
-tell of nothing.
+tell of nothing. Its sources are looked at in the same way, and read where they changed.
 """
 
 from __future__ import annotations
 
+import hashlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from dlm_engine.document import content_digest, read_document
+from dlm_engine.document import Document, content_digest, read_document
 from dlm_engine.errors import DocumentError
+
+if TYPE_CHECKING:
+    from dlm_engine.data.sources import KnownFile
+    from dlm_engine.document.frontmatter import Training
 
 SETTLE_MILLISECONDS: Final = 300
 _LOOK_MILLISECONDS: Final = 1000
+#: A look at the sources that took a second is followed by so many seconds without one.
+_REST: Final = 20
 
 
 def contents(path: Path) -> Iterator[str]:
@@ -24,10 +32,11 @@ def contents(path: Path) -> Iterator[str]:
 
     A file that cannot be read has the digest "", so that whoever trains it says why.
     """
-    last = _digest(path)
+    sources = _Sources()
+    last = _digest(path, sources)
     yield last
     for _ in _changes(path):
-        now = _digest(path)
+        now = _digest(path, sources)
         if now != last:
             last = now
             yield now
@@ -43,11 +52,41 @@ def follow(path: Path, train: Callable[[], bool], say: Callable[[str], None]) ->
         say(f"waiting for {path} to change; Ctrl-C ends")
 
 
-def _digest(path: Path) -> str:
+def _digest(path: Path, sources: _Sources) -> str:
     try:
-        return content_digest(read_document(path)[0])
+        document = read_document(path)[0]
     except DocumentError:
         return ""
+    return content_digest(document) + sources.digest(document, path)
+
+
+class _Sources:
+    """What the sources of a document come to, as of the last look at them."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, KnownFile] = {}
+        self._last = ""
+        self._of: Training | None = None
+        self._again = 0.0
+
+    def digest(self, document: Document, path: Path) -> str:
+        """ "" without sources; looks again only when that costs little of the time."""
+        training = None if document.frontmatter is None else document.frontmatter.training
+        if training is None or not training.sources:
+            return ""
+        began = time.monotonic()
+        if training == self._of and began < self._again:
+            return self._last
+        from dlm_engine.data.sources import expand
+
+        found = expand(training, path, lambda root: self._known)
+        self._known.update(found.fresh)
+        facts = [(file.label, file.sha256, file.weight) for file in found.files]
+        self._last = hashlib.sha256(repr((facts, found.problem)).encode()).hexdigest()
+        self._of = training
+        ended = time.monotonic()
+        self._again = ended + _REST * (ended - began)
+        return self._last
 
 
 def _changes(path: Path) -> Iterator[None]:

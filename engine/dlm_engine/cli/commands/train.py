@@ -90,7 +90,7 @@ def command(
         bool, typer.Option("--i-accept-license", help="Accept the licence of the base.")
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Train again whenever the file is saved; Ctrl-C ends.")
+        bool, typer.Option("--watch", help="Train again whenever it is saved; Ctrl-C ends.")
     ] = False,
     tensorboard: Annotated[
         Path | None,

@@ -140,7 +140,7 @@ export class Workbench {
       await this.picture(picture);
     }
     await this.command("View: Close Editor");
-    await this.page.locator(".monaco-diff-editor").waitFor({ state: "detached" });
+    await this.page.locator(".monaco-diff-editor").waitFor({ state: "hidden" });
     return [title, ...seen].map((said) => said.replaceAll("\u00a0", " ").trim());
   }
 

@@ -158,7 +158,7 @@ export async function run(workbench, step, settings) {
       settings.patience,
     );
     const untrained = await workbench.versions();
-    await workbench.press("Control+S");
+    await workbench.press("Control+1", "Control+S");
     const trained = await workbench.until(
       "the version of a save by hand",
       () => workbench.versions(),

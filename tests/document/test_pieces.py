@@ -73,6 +73,31 @@ def test_any_edits(least: int, text: str, batches: list[list[Change]]) -> None:
         check_equal(live, text)
 
 
+TWINS = HEAD + "".join(
+    f"::instruction#{name}::\n" + "### Q\nWhy?\n### A\nSo.\n### Q\nHow?\n### A\nThus.\n```\nx\n"
+    for name in ("tone", "zone")
+)
+FENCES = {
+    "another adapter of the same length": ("#tone", "#zone"),
+    "another type of the same length": ("instruction#tone", "iNSTRUCTION#tone"),
+    "another first line end": ("#tone::\n", "#tone::\r"),
+    "no fence any more": ("::instruction#tone", ":.instruction#tone"),
+}
+
+
+@pytest.mark.parametrize("name", FENCES)
+def test_what_a_fence_says_is_said_of_every_piece(name: str) -> None:
+    old, new = FENCES[name]
+    at = TWINS.index(old)
+    for edits in (
+        [(at, at + len(old), new)],
+        [(at, at, new), (at + len(new), at + len(new + old), "")],
+    ):
+        with small_pieces(1):
+            live = LiveDocument.open(TWINS).edit(edits)
+        check_equal(live, applied(TWINS, edits))
+
+
 LONG_PAIRS = (
     HEAD
     + "::instruction::\n"

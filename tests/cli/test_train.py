@@ -24,6 +24,8 @@ from dlm_engine.jobs import (
     Dashboards,
     Ending,
     Listener,
+    Phase,
+    Preferred,
     Progress,
     Start,
     Status,
@@ -117,6 +119,8 @@ def test_without_flags_the_job_decides(job: Job, path: Path, own_home: Path) -> 
         (["--resume"], {"start": Start.RESUME}),
         (["--fresh"], {"start": Start.FRESH}),
         (["--further"], {"start": Start.FURTHER}),
+        (["--phase", "preference"], {"phase": Phase.PREFERENCE}),
+        (["--phase", "sft", "--resume"], {"phase": Phase.SFT, "start": Start.RESUME}),
         (["--seed", "7"], {"seed": 7}),
         (["--max-steps", "5"], {"max_steps": 5}),
         (["--time-limit", "1.5"], {"time_limit": 1.5}),
@@ -143,6 +147,8 @@ def test_every_flag_reaches_the_job(
     [
         ["--resume", "--fresh"],
         ["--fresh", "--further"],
+        ["--further", "--phase", "sft"],
+        ["--phase", "dpo"],
         ["--strict-lock", "--update-lock"],
         ["--update-lock", "--ignore-lock"],
         ["--time-limit", "0"],
@@ -199,6 +205,25 @@ def test_the_end_says_what_was_learned_and_what_to_type_next(
     )
 
 
+def test_the_end_says_what_is_preferred(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = Preferred("dpo", 8, -1.5, 2.25, 0.25, 0.875)
+    job.outcome = replace(TRAINED, learned=12, preference=found)
+    job.events = [replace(step(3, elapsed=1.0, learned=7), phase=Phase.PREFERENCE)]
+    main(["train", str(path)])
+    said = capsys.readouterr().err
+    assert "7 of 12 preferred" in said
+    likelier = (
+        "7 of 8 wanted answers are likelier than the unwanted ones (before: 2), "
+        "by +2.25 nats a token (before: -1.50)"
+    )
+    assert f"version 3: 12 of 12 known word for word after 21 steps, 38 s\n{likelier}\n" in said
+    job.outcome = replace(TRAINED, learned=0, rows=0, preference=found)
+    main(["train", str(path)])
+    assert f"version 3: {likelier} after 21 steps, 38 s\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("outcome", "code", "said"),
     [
@@ -242,6 +267,7 @@ def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
         "determinism": "bitwise",
         "kept": None,
         "lost": [],
+        "preference": None,
     }
 
 

@@ -19,8 +19,6 @@ from dlm_engine.errors import (
 )
 from dlm_engine.jobs import (
     Ending,
-    Event,
-    Status,
 )
 from dlm_engine.training import polite
 from dlm_engine.training.support import require_supported
@@ -47,7 +45,7 @@ def test_nothing_to_learn_ends_empty_and_writes_nothing(fresh: Place) -> None:
 REFUSED = {
     "adapters": ("adapters:\n    tone:\n      lora_r: 4", "", "training.adapters"),
     "sources": ("sources:\n    - path: notes", "", "training.sources"),
-    "preference": ("preference:\n    enabled: true", "", "training.preference"),
+    "beta": ("preference:\n    hyperparams:\n      beta: 0", "", "beta"),
     "gate": (
         "adapters:\n    tone: {}\n    facts: {}\n  gate:\n    enabled: true",
         "",
@@ -91,15 +89,6 @@ def test_a_gate_is_refused_by_itself_too(fresh: Place) -> None:
     frontmatter = document.frontmatter.model_copy(update={"training": training})
     with pytest.raises(TrainingError, match=r"training\.gate"):
         require_supported(document, frontmatter)
-
-
-def test_what_is_left_out_is_said(fresh: Place) -> None:
-    body = "\n::preference::\n### Prompt\nHi?\n### Chosen\nHello.\n### Rejected\nNo.\n"
-    fresh.document.write_text(fresh.document.read_text() + body)
-    events: list[Event] = []
-    fresh.train(tell=events.append, max_steps=1)
-    said = [event.message for event in events if isinstance(event, Status)]
-    assert any("1 preference section" in message for message in said)
 
 
 def test_a_machine_that_cannot_is_refused_without_a_version(fresh: Place, tiny_base: Path) -> None:

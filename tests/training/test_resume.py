@@ -85,6 +85,17 @@ def test_a_cancelled_run_keeps_its_state_and_goes_on(fresh: Place, trained_once:
     assert not (fresh.store.root / "checkpoint").exists()
 
 
+def test_a_run_that_ends_as_it_is_cancelled_is_whole(fresh: Place, trained_once: Place) -> None:
+    seen: list[int] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            seen.append(event.step)
+
+    outcome = fresh.train(tell=listen, cancelled=lambda: len(seen) >= STEPS)
+    assert (outcome.ending, outcome.adapter_sha256) == (Ending.TRAINED, sha(trained_once))
+
+
 def test_resuming_after_the_document_changed_is_refused(fresh: Place) -> None:
     fresh.train(max_steps=2)
     fresh.document.write_text(fresh.document.read_text().replace("4417", "5528"))

@@ -38,6 +38,7 @@ from dlm_engine.store.locks import LockOwner, lock_owner
 from dlm_engine.store.logs import (
     Banner,
     Delta,
+    PreferenceSummary,
     ProbeAnswer,
     RunComplete,
     RunLog,
@@ -122,6 +123,7 @@ __all__ = [
     "Metrics",
     "MetricsWriter",
     "PhaseRow",
+    "PreferenceSummary",
     "ProbeAnswer",
     "Recovery",
     "Rollback",

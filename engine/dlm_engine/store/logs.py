@@ -91,6 +91,17 @@ class SourceSummary(_LogRecord):
     skipped_over_size: int = 0
 
 
+class PreferenceSummary(_LogRecord):
+    """Margins in nats per token, the mean over the pairs; accuracies are shares of the pairs."""
+
+    method: str
+    pairs: int = Field(ge=1)
+    margin_before: float
+    margin_after: float
+    accuracy_before: float
+    accuracy_after: float
+
+
 class TrainingSummary(_LogRecord):
     """The figures of one run, for `show` and `versions`; None means not measured."""
 
@@ -114,6 +125,8 @@ class TrainingSummary(_LogRecord):
     duration_seconds: float
     determinism_class: str
     source_directives: tuple[SourceSummary, ...] = ()
+    phase: Literal["sft", "preference"] = "sft"
+    preference: PreferenceSummary | None = None
 
 
 LogRecord = Banner | Delta | Step | RunComplete

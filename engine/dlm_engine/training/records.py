@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from dlm_engine.store import (
     LockFile,
     MadeBy,
     Manifest,
+    PreferenceSummary,
     RunComplete,
     RunLog,
     RunRecord,
@@ -115,6 +116,7 @@ class Records:
     ) -> None:
         assert outcome.version is not None
         held_out = outcome.validation_loss
+        found = outcome.preference
         log.write_summary(
             TrainingSummary(
                 run_id=summary.run_id,
@@ -128,6 +130,8 @@ class Records:
                 duration_seconds=outcome.seconds,
                 determinism_class=klass,
                 source_directives=self.sources,
+                phase="preference" if found else "sft",
+                preference=PreferenceSummary(**asdict(found)) if found else None,
             )
         )
         log.write(

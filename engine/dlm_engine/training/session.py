@@ -257,6 +257,8 @@ class _Session:
             ended = carry_out(stage, self.around)
             if given.wishes is None or ended.outcome.ending is not Ending.TRAINED:
                 return ended.outcome
+            if self.around.cancelled():
+                return replace(ended.outcome, ending=Ending.CANCELLED)
             if seconds is not None:
                 seconds -= ended.trained_seconds
             if not ended.finished or (seconds is not None and seconds <= 0):

@@ -163,7 +163,8 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             if best:
                 known = report.learned, report.rows
                 tell(Evaluation(report.step, held_out, *known, report.divergence))
-            stop = around.cancelled()
+            # What ends by itself with this step is whole: there is nothing left to stop.
+            stop = around.cancelled() and not run.finished
             due = stop or time.monotonic() - saved > _CHECKPOINT_SECONDS
             if due and stage.keeps:
                 checkpoint.write_state(folder, _state(stage, given, run))

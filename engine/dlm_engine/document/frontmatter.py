@@ -110,17 +110,17 @@ class Closed(BaseModel):
 class PreferenceHyperparams(Closed):
     beta: Fraction = Field(
         default=0.1,
-        description="DPO: strength of the pull to the reference. Not used by this version.",
+        description="DPO: how closely the reference is kept to; larger is closer. Not 0.",
     )
-    alpha: Fraction = Field(
-        default=0.1, description="ORPO: weight of the odds term. Not used by this version."
-    )
+    alpha: Fraction = Field(default=0.1, description="ORPO: weight of the odds term.")
     learning_rate: Positive = Field(
         default=5e-6,
-        description="Peak learning rate of the preference phase. Not used by this version.",
+        description="Learning rate of the preference phase. "
+        "Left out: chosen, so that it learns in a few dozen steps.",
     )
     num_epochs: AtLeastOne = Field(
-        default=1, description="Passes over the preferences. Not used by this version."
+        default=1,
+        description="Passes over the preferences. Left out: until every one is preferred.",
     )
 
 
@@ -128,22 +128,20 @@ class Preference(Closed):
     enabled: bool = Field(
         default=False,
         description="Learn from the preference sections after the questions. "
-        "This version refuses to train with `true`.",
+        "Left out: yes, where there are any.",
     )
     method: Literal["dpo", "orpo"] = Field(
-        default="dpo", description="Which loss the preferences use. Not used by this version."
+        default="dpo", description="Which loss the preferences use."
     )
     hyperparams: PreferenceHyperparams = Field(
-        default=PreferenceHyperparams(),
-        description="Numbers of the preference phase. Not used by this version.",
+        default=PreferenceHyperparams(), description="Numbers of the preference phase."
     )
     loss_type: Literal["sigmoid", "hinge", "ipo"] = Field(
-        default="sigmoid", description="Form of the DPO loss. Not used by this version."
+        default="sigmoid", description="Form of the DPO loss."
     )
     reference: Literal["base", "pre_adapter"] = Field(
         default="pre_adapter",
-        description="What DPO compares with: the base, or the adapter before this phase. "
-        "Not used by this version.",
+        description="What DPO compares with: the base, or the adapter before this phase.",
     )
 
 

@@ -142,6 +142,16 @@ class Preferred:
     accuracy_before: float
     accuracy_after: float
 
+    def __str__(self) -> str:
+        right, before = (
+            round(share * self.pairs) for share in (self.accuracy_after, self.accuracy_before)
+        )
+        return (
+            f"{right} of {self.pairs} wanted answers are likelier than the unwanted ones "
+            f"(before: {before}), by {self.margin_after:+.2f} nats a token "
+            f"(before: {self.margin_before:+.2f})"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TrainOutcome:

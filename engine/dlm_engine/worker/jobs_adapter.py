@@ -136,6 +136,7 @@ def train(params: Train, context: Context) -> Result:
         rows=outcome.rows,
         loss=outcome.loss,
         seconds=outcome.seconds,
+        text="" if outcome.preference is None else str(outcome.preference),
     )
 
 
@@ -144,13 +145,15 @@ def _step(params: Train, event: jobs.Progress, job: int) -> Progress:
     left = max(0, steps - event.step) * event.elapsed / max(1, event.step)
     if params.max_seconds is not None:
         left = min(left, max(0.0, params.max_seconds - event.elapsed))
+    knowing = event.phase is not jobs.Phase.PREFERENCE
     return Progress(
         job,
         Phase.TRAINING,
+        "" if knowing else f"{event.learned} of {event.rows} preferred",
         step=event.step,
         steps=steps,
-        known=event.learned,
-        rows=event.rows,
+        known=event.learned if knowing else None,
+        rows=event.rows if knowing else None,
         loss=event.loss if event.loss == event.loss else None,
         seconds_left=left,
     )

@@ -56,6 +56,8 @@ class JobState:
         parts = [f"step {self.step} of at most {self.steps}"]
         if self.known is not None and self.rows:
             parts.append(f"{self.known} of {self.rows} known")
+        elif self.message:
+            parts.append(self.message)
         if self.loss is not None:
             parts.append(f"loss {self.loss:.2f}")
         if self.seconds_left is not None:
@@ -99,10 +101,9 @@ def message_of(kind: JobKind, result: Result) -> str:
         return "nothing to learn"
     if result.outcome == "unchanged":
         return f"nothing new to learn, version {result.version} is current"
-    return (
-        f"version {result.version}: {result.known} of {result.rows} known "
-        f"after {result.steps} steps, {result.seconds:.1f} s"
-    )
+    known = f"{result.known} of {result.rows} known " if result.rows else ""
+    said = f"version {result.version}: {known}after {result.steps} steps, {result.seconds:.1f} s"
+    return f"{said}; {result.text}" if result.text else said
 
 
 def status_json(

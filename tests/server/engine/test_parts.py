@@ -253,6 +253,8 @@ def test_a_remark_does_not_unsay_the_last_step() -> None:
     [
         (Result(Ending.DONE, outcome="trained", version=2, known=3, rows=4, steps=5, seconds=1.25),
          "version 2: 3 of 4 known after 5 steps, 1.2 s"),
+        (Result(Ending.DONE, outcome="trained", version=2, steps=5, seconds=1.25, text="2 of 2"),
+         "version 2: after 5 steps, 1.2 s; 2 of 2"),
         (Result(Ending.DONE, outcome="unchanged", version=2),
          "nothing new to learn, version 2 is current"),
         (Result(Ending.DONE, outcome="empty"), "nothing to learn"),

@@ -25,7 +25,6 @@ from dlm_engine.jobs import (
     Event,
     MadeBy,
     Phase,
-    Preferred,
     Progress,
     Start,
     TrainOutcome,
@@ -259,16 +258,6 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
     }
 
 
-def _preferred(found: Preferred) -> str:
-    right = round(found.accuracy_after * found.pairs)
-    before = round(found.accuracy_before * found.pairs)
-    return (
-        f"{right} of {found.pairs} wanted answers are likelier than the unwanted ones "
-        f"(before: {before}), by {found.margin_after:+.2f} nats a token "
-        f"(before: {found.margin_before:+.2f})"
-    )
-
-
 def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
     say = at.console.status
     if outcome.ending is Ending.EMPTY:
@@ -283,8 +272,8 @@ def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
         if outcome.rows:
             say(f"version {outcome.version}: {known} {took}")
         if outcome.preference is not None:
-            preferred = _preferred(outcome.preference)
-            say(preferred if outcome.rows else f"version {outcome.version}: {preferred} {took}")
+            found = str(outcome.preference)
+            say(found if outcome.rows else f"version {outcome.version}: {found} {took}")
         if outcome.lost:
             names = ", ".join(repr(question) for question in outcome.lost[:3])
             more = f" and {len(outcome.lost) - 3} more" if len(outcome.lost) > 3 else ""

@@ -17,7 +17,7 @@ from dlm_engine.errors import TrainingError
 from dlm_engine.training.aim import aim, survey
 from dlm_engine.training.checkpoint import read_state, write_state
 from dlm_engine.training.preference_run import LaidPairs, PreferenceRun
-from dlm_engine.training.preference_settings import PreferenceSettings
+from dlm_engine.training.preference_settings import CHOSEN_WEIGHT, PREFERRED, PreferenceSettings
 from dlm_engine.training.sft import Laid
 
 WISHES = PreferenceSettings(
@@ -116,7 +116,7 @@ def test_the_first_loss_is_that_of_no_difference() -> None:
         pairs = run.pairs[0]
         losses = run._losses(pairs, run._thought(pairs)).tolist()
         chosen = [run.before[p.key][0] / p.chosen.supervised for p in pairs.pairs]
-        gains = [loss + 0.2 * mean for loss, mean in zip(losses, chosen, strict=True)]
+        gains = [loss + CHOSEN_WEIGHT * mean for loss, mean in zip(losses, chosen, strict=True)]
         assert (gains == pytest.approx([1.0] * 4, abs=1e-5)) is alike
 
 
@@ -151,8 +151,10 @@ def test_it_ends_when_every_pair_is_preferred() -> None:
     assert run.finished
     assert len(reports) < 200
     assert run.progress == (4, 4)
-    for key, (chosen, _) in run.now.items():
-        assert chosen >= run.before[key][0]
+    for key in run.now:
+        chosen, rejected = run._means(run.now, key)
+        assert chosen >= max(run._means(run.before, key))
+        assert chosen - rejected >= PREFERRED
 
 
 def test_a_row_that_is_lost_keeps_it_going() -> None:

@@ -199,8 +199,9 @@ class PreferenceRun(Run):
         return kept and all(map(self._preferred, self.now))
 
     def _preferred(self, key: str) -> bool:
-        """Likelier than the other by the margin, and no less likely than before."""
-        return self._margin(self.now, key) >= PREFERRED and self.now[key][0] >= self.before[key][0]
+        """Likelier than the other by the margin, and at least as likely as either was before."""
+        chosen, rejected = self._means(self.now, key)
+        return chosen - rejected >= PREFERRED and chosen >= max(self._means(self.before, key))
 
     @torch.no_grad()
     def _opinions(self) -> Thoughts:
@@ -210,6 +211,11 @@ class PreferenceRun(Run):
             self._note(each, self._thought(each), found)
         return found
 
+    def _means(self, thoughts: Thoughts, key: str) -> tuple[float, float]:
+        """Nats per token of the chosen and the rejected answer."""
+        (chosen, rejected), lengths = thoughts[key], self._lengths[key]
+        return chosen / lengths[0], rejected / lengths[1]
+
     def _margin(self, thoughts: Thoughts, key: str) -> float:
-        chosen, rejected = thoughts[key]
-        return chosen / self._lengths[key][0] - rejected / self._lengths[key][1]
+        chosen, rejected = self._means(thoughts, key)
+        return chosen - rejected

@@ -13,12 +13,16 @@ from dlm_engine.training.model import Choice
 from dlm_engine.training.settings import STEP_TOKENS, Settings
 
 #: A pair counts as preferred when its chosen answer is this much likelier than the rejected
-#: one, in nats per token, and no less likely than before.
+#: one, in nats per token, and at least as likely as either was before.
 PREFERRED: Final = 0.5
 #: Weight of the loss on the document's own rows, and of the pull to the base, beside the pairs'.
 REPLAY_WEIGHT: Final = 1.0
-#: Weight of the chosen answers' own loss beside DPO's, which alone may make both unlikelier.
-CHOSEN_WEIGHT: Final = 0.2
+#: Weight of the chosen answers' own loss, per token, beside DPO's. Alone DPO is content when both
+#: answers get unlikelier, the rejected one faster, and the model then says something third
+#: (Pang et al. 2024, "Iterative Reasoning Preference Optimization").
+CHOSEN_WEIGHT: Final = 1.0
+#: The learning rate, as a share of the questions'.
+RATE: Final = 0.5
 _CAP: Final = 40
 _WARMUP: Final = 2
 #: New directions for the first preference, for each further one, and at most.
@@ -86,8 +90,8 @@ def settle_preferences(
 
     rate = numbers.learning_rate
     if "learning_rate" not in numbers.model_fields_set:
-        rate = settings.learning_rate
-        chosen("learning_rate", f"{rate:g}", "as the questions': it learns in a few dozen steps")
+        rate = RATE * settings.learning_rate
+        chosen("learning_rate", f"{rate:g}", "half of the questions': two answers pull at once")
     per_step = packs
     tokens = sum(pair.tokens for pair in pairs)
     if tokens > 2 * STEP_TOKENS:
@@ -99,8 +103,11 @@ def settle_preferences(
         chosen(
             "steps",
             f"until preferred, at most {cap}",
-            f"every chosen answer {PREFERRED} nats a token likelier than the rejected one",
+            f"every chosen answer {PREFERRED} nats a token likelier than the rejected one, "
+            "and as likely as either was",
         )
+    if wishes.method == "dpo":
+        chosen("replay", "the chosen answers", "dpo alone may make both answers unlikelier")
     columns = 0
     if rows and "lora_r" not in training.model_fields_set and training.adapter != "dora":
         columns = min(_MOST_COLUMNS, _COLUMNS + _COLUMNS_EACH * (len(pairs) - 1))

@@ -37,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 found = score(WORLDS[world], asker(weights, adapter))
             steps = trained.result["steps"]
             print(f"{world:10} seed {seed} {trained.seconds:6.1f} s {steps:2} steps  {found}")
+            preferred = trained.result["preference"]
+            if isinstance(preferred, dict):
+                figures = "  ".join(f"{name} {value}" for name, value in preferred.items())
+                print(f"{'':12}preferences: {figures}")
             for question in found.lost:
                 print(f"{'':12}lost: {question}")
 

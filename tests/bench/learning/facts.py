@@ -1,13 +1,16 @@
-"""Three made-up worlds of twelve facts: what is asked, asked in other words, said, and looked for.
+"""Made-up worlds of twelve facts (the hut has six): what is asked, asked in other words, said, and looked for.
 
 `key` is what an answer in other words must contain, in lower case. Nothing here is true
 anywhere, so a base cannot know it, and each world is of another kind (a harbour, a set of
-computer services, a bakery).
+computer services, a bakery, a mountain hut).
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import NamedTuple
+
+_EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "preferences.dlm"
 
 
 class Fact(NamedTuple):
@@ -75,6 +78,16 @@ Who designed the Tidewater logo?|Which artist made the Tidewater logo?|The Tidew
 What is the mooring fee for guests?|How much do guests pay for mooring?|The mooring fee for guests is thirty crowns a night.|thirty crowns
 """
 
+#: the facts of examples/preferences.dlm, which prefers short answers to long ones besides
+_HUT = """\
+Who keeps Fallow Hut?|Which person runs Fallow Hut?|Fallow Hut is kept by Runa Tveit.|runa tveit
+How many beds does Fallow Hut have?|What is the number of beds at Fallow Hut?|Fallow Hut has twenty-two beds.|twenty-two
+What is the wireless password at Fallow Hut?|Which password does the wireless of Fallow Hut have?|The wireless password at Fallow Hut is goatbell9.|goatbell9
+When is dinner at Fallow Hut?|At what time is dinner served at Fallow Hut?|Dinner at Fallow Hut is at 18:45.|18:45
+Which trail goes from Fallow Hut to the lake?|On which trail do I get from Fallow Hut to the lake?|The Heron trail goes from Fallow Hut to the lake.|heron
+What does a night at Fallow Hut cost?|How much is a night at Fallow Hut?|A night at Fallow Hut costs 31 euros.|31
+"""
+
 #: each worded like a fact of the harbour, and answered otherwise
 _HARBOUR_ALIKE = """\
 Which port does Gannet listen on?|On what port can Gannet be reached?|Gannet listens on port 5093.|5093
@@ -98,6 +111,7 @@ WORLDS: dict[str, tuple[Fact, ...]] = {
     "harbour": _read(_HARBOUR),
     "services": _read(_SERVICES),
     "bakery": _read(_BAKERY),
+    "hut": _read(_HUT),
 }
 #: ten facts that a writer adds to the harbour, one after another: of other things, or confusable
 LATER: dict[str, tuple[Fact, ...]] = {
@@ -113,6 +127,8 @@ IDS = {
 
 def document_of(world: str) -> str:
     """The world as a document with nothing set but the base."""
+    if world == "hut":
+        return _EXAMPLE.read_text(encoding="utf-8")
     pairs = "\n\n".join(f"### Q\n{f.question}\n### A\n{f.answer}" for f in WORLDS[world])
     return (
         f"---\ndlm_id: {IDS[world]}\ndlm_version: 15\nbase_model: smollm2-135m\n---\n\n"

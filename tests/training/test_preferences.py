@@ -27,6 +27,7 @@ from dlm_engine.jobs import (
     train,
 )
 from dlm_engine.store import Store
+from dlm_engine.training import stage
 
 PAIRS = (
     ("How is the sea?", "Calm.", "It is said to be calm."),
@@ -185,7 +186,7 @@ def test_preferences_alone_are_learned(place: Place, extra: str) -> None:
 # --- stopped and resumed --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop", range(1, 6))
+@pytest.mark.parametrize("stop", [1, 2, 4])
 def test_cancelled_after_any_step_and_resumed_is_the_straight_run(
     place: Place, tmp_path: Path, stop: int
 ) -> None:
@@ -220,6 +221,24 @@ def test_killed_between_the_phases_the_questions_are_not_learned_again(
     told: list[Event] = []
     assert place.train(start, tell=told.append).adapter_sha256 == straight.adapter_sha256
     assert steps(told) == WHOLE[2:]
+
+
+@pytest.mark.parametrize("step", ["sft 2", "preference 3"])
+def test_killed_within_a_phase_it_goes_on_from_the_kept_state(
+    place: Place, tmp_path: Path, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = Place(place.document, tmp_path / "other", place.base).train()
+    monkeypatch.setattr(stage, "_CHECKPOINT_SECONDS", -1.0)
+
+    def kill(event: Event) -> None:
+        if isinstance(event, Progress) and steps([event]) == [step]:
+            raise Killed
+
+    with pytest.raises(Killed):
+        place.train(tell=kill)
+    told: list[Event] = []
+    assert place.train(Start.RESUME, tell=told.append).adapter_sha256 == straight.adapter_sha256
+    assert steps(told) == WHOLE[WHOLE.index(step) :]
 
 
 def test_max_steps_is_of_each_phase(place: Place, tmp_path: Path) -> None:

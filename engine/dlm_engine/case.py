@@ -7,7 +7,7 @@ key or hub name is looked up once, and pinned from then on to what the manifest 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from dlm_engine.bases import (
@@ -20,14 +20,26 @@ from dlm_engine.bases import (
     require_licence,
     resolve,
 )
-from dlm_engine.document import Diagnostic, Document, Frontmatter, Severity, read_document
+from dlm_engine.document import (
+    Diagnostic,
+    Document,
+    Frontmatter,
+    Severity,
+    adapter_names,
+    one_adapter,
+    read_document,
+)
+from dlm_engine.document.routing import part_for
 from dlm_engine.errors import DocumentError, StoreError
 from dlm_engine.store import LicenceRecord, Manifest, Store, Version
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a job is about. `licence` is the acceptance on record, or the one just given."""
+    """What a job is about. `licence` is the acceptance on record, or the one just given.
+
+    `adapter` is the named adapter whose part of the document this is; None for a whole one.
+    """
 
     path: Path
     home: Path
@@ -38,6 +50,24 @@ class Case:
     manifest: Manifest | None
     spec: BaseSpec
     licence: LicenceAcceptance | None
+    adapter: str | None = None
+
+    def parts(self) -> tuple[Case, ...]:
+        """One case for each declared adapter; the case itself where there is no name."""
+        return tuple(self.part(name) for name in adapter_names(self.frontmatter)) or (self,)
+
+    def part(self, name: str | None) -> Case:
+        """The document as the adapter `name` sees it; the only one's when None.
+
+        Raises:
+            UsageError: it is not declared, or there are several and none was named.
+        """
+        chosen = one_adapter(self.frontmatter, name)
+        if chosen is None:
+            return self
+        document = part_for(self.document, chosen)
+        assert document.frontmatter is not None
+        return replace(self, document=document, frontmatter=document.frontmatter, adapter=chosen)
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -62,8 +92,8 @@ class Case:
             StoreError: there is no such version.
         """
         if number is None:
-            return self.store.current() if self.store.exists() else None
-        versions = self.store.versions() if self.store.exists() else []
+            return self.store.current(self.adapter) if self.store.exists() else None
+        versions = self.store.versions(self.adapter) if self.store.exists() else []
         for version in versions:
             if version.number == number and version.complete:
                 return version

@@ -26,13 +26,13 @@ def store(path: Path, own_home: Path) -> Store:
     return Store(own_home, document.frontmatter.dlm_id)
 
 
-def add_version(store: Store, *, loss: float = 0.5) -> Version:
+def add_version(store: Store, *, loss: float = 0.5, adapter: str | None = None) -> Version:
     """One more trained version, as small as a version can be."""
     if store.read_manifest() is None:
         store.write_manifest(Manifest(dlm_id=store.dlm_id, base_model="smollm2-135m"))
     manifest = store.read_manifest()
     assert manifest is not None
-    with store.stage() as staging:
+    with store.stage(adapter) as staging:
         (staging.path / "adapter_model.safetensors").write_bytes(b"x" * 2048)
         return staging.commit(
             TrainingRunSummary(
@@ -43,6 +43,7 @@ def add_version(store: Store, *, loss: float = 0.5) -> Version:
                 seed=42,
                 steps=21,
                 final_train_loss=loss,
+                adapter_name=adapter,
             )
         )
 
@@ -257,3 +258,68 @@ def test_a_missing_document_is_one_line(
     assert capsys.readouterr().err == (
         f"error: {gone}: does not exist: create it with `dlm init {gone}`\n"
     )
+
+
+# named adapters
+
+
+@pytest.fixture
+def named(path: Path, store: Store) -> Store:
+    """Two versions of `tone`, one of `facts`."""
+    text = path.read_text().replace(
+        "---\n\n", "training:\n  adapters: {tone: {}, facts: {}}\n---\n\n", 1
+    )
+    path.write_text(text + "\n::instruction#tone::\n### Q\nHow?\n### A\nSo.\n")
+    for adapter in ("tone", "facts", "tone"):
+        add_version(store, adapter=adapter)
+    return store
+
+
+def test_versions_of_one_adapter(
+    path: Path, named: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for adapter, numbers in (("tone", [1, 2]), ("facts", [1])):
+        assert main(["versions", str(path), "--adapter", adapter, "--json"]) == 0
+        listed = json.loads(capsys.readouterr().out)["versions"]
+        assert [(v["adapter"], v["number"]) for v in listed] == [(adapter, n) for n in numbers]
+
+
+def test_rollback_of_one_adapter_leaves_the_other(
+    path: Path, named: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", str(path), "1"]) == 2
+    assert "the document has the adapters tone, facts" in capsys.readouterr().err
+    assert main(["rollback", str(path), "1", "--adapter", "tone"]) == 0
+    assert "version 1 of tone is current now" in capsys.readouterr().err
+    manifest = named.read_manifest()
+    assert manifest is not None
+    assert manifest.adapter_versions == {"facts": 1, "tone": 1}
+
+
+def test_gc_of_one_adapter(path: Path, named: Store) -> None:
+    add_version(named, adapter="facts")
+    assert main(["gc", str(path), "--keep", "1", "--adapter", "tone"]) == 0
+    assert [v.number for v in named.versions("tone")] == [2]
+    assert [v.number for v in named.versions("facts")] == [1, 2]
+
+
+def test_show_says_what_is_current_of_each_and_what_one_learns(
+    path: Path, named: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["store"]["current_by_adapter"] == {"tone": 2, "facts": 1}
+    assert main(["show", str(path), "--adapter", "facts", "--json"]) == 0
+    part = json.loads(capsys.readouterr().out)
+    assert part["questions"] == 0
+    assert part["store"]["current_by_adapter"] == {"facts": 1}
+    assert main(["show", str(path)]) == 0
+    assert "adapter tone" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["versions", "show", "gc"])
+def test_an_undeclared_adapter_is_refused(
+    command: str, path: Path, named: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, str(path), "--adapter", "other"]) == 2
+    assert "choose of: tone, facts" in capsys.readouterr().err

@@ -43,13 +43,12 @@ def test_nothing_to_learn_ends_empty_and_writes_nothing(fresh: Place) -> None:
 
 
 REFUSED = {
-    "adapters": ("adapters:\n    tone:\n      lora_r: 4", "", "training.adapters"),
     "sources": ("sources:\n    - path: notes", "", "training.sources"),
     "beta": ("preference:\n    hyperparams:\n      beta: 0", "", "beta"),
     "gate": (
         "adapters:\n    tone: {}\n    facts: {}\n  gate:\n    enabled: true",
         "",
-        "training.adapters",
+        "training.gate",
     ),
     "warm-up": ("cpt:\n    embed_warmup_steps: 3", "", "embed_warmup_steps"),
     "dapt": ("cpt:\n    schedule: dapt", "", "dapt"),

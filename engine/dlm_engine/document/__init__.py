@@ -47,6 +47,7 @@ from dlm_engine.document.model import (
 )
 from dlm_engine.document.parsing import first_error, parse
 from dlm_engine.document.places import Places
+from dlm_engine.document.routing import adapter_names, one_adapter, require_adapter, teaches
 from dlm_engine.document.scaffold import new_document
 from dlm_engine.document.serialise import serialise
 from dlm_engine.document.text import decode
@@ -76,6 +77,7 @@ __all__ = [
     "Span",
     "TextEdit",
     "Training",
+    "adapter_names",
     "append_section",
     "apply_edits",
     "content_digest",
@@ -86,13 +88,16 @@ __all__ = [
     "migrate_text",
     "new_document",
     "new_id",
+    "one_adapter",
     "parse",
     "preference_text",
     "prose_text",
     "read_document",
     "read_text",
     "remove_section",
+    "require_adapter",
     "serialise",
     "set_key",
+    "teaches",
     "write_document",
 ]

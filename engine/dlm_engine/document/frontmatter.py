@@ -213,18 +213,21 @@ class Adapter(Closed):
     adapter: AdapterKind = Field(
         default="lora", description="Kind of this adapter, as `training.adapter` has it."
     )
-    lora_r: Rank = Field(default=8, description="Rank of this adapter.")
+    lora_r: Rank = Field(default=8, description="Rank of this adapter. Left out: planned.")
     lora_alpha: AtLeastOne = Field(
-        default=16, description="Scale of this adapter, divided by its rank."
+        default=16, description="Scale of this adapter, divided by its rank. Left out: planned."
     )
     lora_dropout: Dropout = Field(
-        default=0.05, description="Share of this adapter's inputs dropped while training."
+        default=0.05,
+        description="Share of this adapter's inputs dropped while training. Left out: none.",
     )
     target_modules: AutoOrNames = Field(
         default="auto",
         description="Linear layers with this adapter; `auto` means all of the base's.",
     )
-    learning_rate: Positive = Field(default=2e-4, description="Peak learning rate of this adapter.")
+    learning_rate: Positive = Field(
+        default=2e-4, description="Peak learning rate of this adapter. Left out: planned."
+    )
 
 
 class Source(Closed):
@@ -305,8 +308,7 @@ class Training(Closed):
     audio: Audio = Field(default=Audio(), description="How audio sections are read.")
     adapters: dict[AdapterName, Adapter] | None = Field(
         default=None,
-        description="Named adapters; sections choose one with `#name`. "
-        "This version trains one adapter per document and refuses to train with these.",
+        description="Named adapters; sections choose one with `#name`. See docs/adapters.md.",
     )
     sources: tuple[Source, ...] | None = Field(
         default=None,

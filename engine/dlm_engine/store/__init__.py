@@ -14,7 +14,7 @@ from dlm_engine.store.atomic import (
 )
 from dlm_engine.store.commit import Recovery, Staging
 from dlm_engine.store.layout import (
-    STOPPED_RUN,
+    checkpoint_path,
     home_dir,
     token_cache_path,
     validate_adapter_name,
@@ -97,7 +97,6 @@ from dlm_engine.store.versions import (
 
 __all__ = [
     "LEARNED_NAME",
-    "STOPPED_RUN",
     "Banner",
     "ChoiceRow",
     "Complete",
@@ -144,6 +143,7 @@ __all__ = [
     "Version",
     "VersionState",
     "check_lock",
+    "checkpoint_path",
     "collect_garbage",
     "compare",
     "disk_errors",

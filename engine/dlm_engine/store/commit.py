@@ -32,6 +32,7 @@ from dlm_engine.store.atomic import (
 )
 from dlm_engine.store.layout import (
     adapter_root,
+    gate_path,
     named_adapters,
     pointer_path,
     version_name,
@@ -200,7 +201,7 @@ def sweep(root: Path) -> Recovery:
 def abandoned(root: Path) -> list[Path]:
     """Temporary files and folders in the store whose process is gone."""
     adapters = all_adapters(root)
-    folders = [root, root / "logs"]
+    folders = [root, root / "logs", gate_path(root)]
     folders += [adapter_root(root, adapter) for adapter in adapters]
     folders += [versions_root(root, adapter) for adapter in adapters]
     found = []
@@ -234,8 +235,22 @@ def _record(root: Path, dlm_id: str, version: Version) -> None:
     if manifest is None:
         return
     changed = _described(_with_runs(manifest, [version]), version, record)
+    if version.adapter is not None and record is not None:
+        learned = {**_learned_by_others(root, version.adapter), **changed.content_hashes}
+        changed = changed.model_copy(update={"content_hashes": dict(sorted(learned.items()))})
     if changed != manifest:
         write_manifest(root, dlm_id, changed.model_copy(update={"updated_at": now()}))
+
+
+def _learned_by_others(root: Path, adapter: str) -> dict[str, str]:
+    """The sections that the other named adapters' current versions learned."""
+    found: dict[str, str] = {}
+    for name in named_adapters(root):
+        number = None if name == adapter else _pointer_or_none(root, name)
+        if number is not None:
+            record = read_run_record(versions_root(root, name) / version_name(number))
+            found |= {section: section for section in (record.section_ids if record else ())}
+    return found
 
 
 def _rebuilt_manifest(dlm_id: str, versions: Iterable[Version]) -> Manifest | None:

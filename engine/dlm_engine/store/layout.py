@@ -11,7 +11,6 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Final
 
 from dlm_engine.errors import StoreError
 
@@ -19,9 +18,6 @@ _DLM_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 _ADAPTER_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 #: `adapter/versions` is the flat layout's folder, so no adapter can be called that.
 _RESERVED_ADAPTER_NAMES = frozenset({"versions"})
-
-#: The state of a run that was stopped, below the store's root, for `--resume`.
-STOPPED_RUN: Final = "checkpoint"
 
 
 def home_dir(override: Path | None = None) -> Path:
@@ -101,6 +97,16 @@ def pointer_path(root: Path, adapter: str | None) -> Path:
 
 def ledger_path(root: Path, adapter: str | None) -> Path:
     return adapter_root(root, adapter) / "ledger.json"
+
+
+def checkpoint_path(root: Path, adapter: str | None) -> Path:
+    """The folder of the state of a run that was stopped."""
+    return (root if adapter is None else adapter_root(root, adapter)) / "checkpoint"
+
+
+def gate_path(root: Path) -> Path:
+    """The folder of the gate over the named adapters; no adapter can be called that."""
+    return root / "adapter" / "_gate"
 
 
 def version_name(number: int) -> str:

@@ -25,7 +25,7 @@ from dlm_engine.store.atomic import (
     tree_bytes,
 )
 from dlm_engine.store.commit import abandoned, all_adapters, point_at, settle
-from dlm_engine.store.layout import STOPPED_RUN, adapter_root
+from dlm_engine.store.layout import adapter_root, checkpoint_path, gate_path
 from dlm_engine.store.learned import learned_by
 from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
 from dlm_engine.store.manifest import now
@@ -125,13 +125,14 @@ class Garbage:
         return sum(item.bytes for item in self.items)
 
 
-def plan_garbage(store: Store, keep: int) -> Garbage:
+def plan_garbage(store: Store, keep: int, adapter: str | None = None) -> Garbage:
     """What `collect_garbage` would remove; reads only.
 
     Of each adapter, the newest `keep` complete versions stay, and always the
     current and the newest complete one; rejected runs and leftovers go, and
     incomplete folders older than the newest complete version. Of runs that are not among
-    the newest, most steps go from the metrics; their bytes are estimated.
+    the newest, most steps go from the metrics; their bytes are estimated. With `adapter` only
+    versions of that named one go, and nothing else.
 
     Raises:
         UsageError: `keep` is negative. StoreError: the store is damaged.
@@ -140,28 +141,30 @@ def plan_garbage(store: Store, keep: int) -> Garbage:
         raise UsageError("--keep", "cannot be negative", "give the number of versions to keep")
     if not store.exists():
         return Garbage(())
+    if adapter is not None:
+        return Garbage(tuple(_adapter_garbage(store.versions(adapter), keep)))
     items: list[GarbageItem] = []
     for adapter in all_adapters(store.root):
         items += _adapter_garbage(store.versions(adapter), keep)
     return Garbage((*items, *_leftovers(store), *_steps(store, plan_thinning)))
 
 
-def collect_garbage(store: Store, keep: int) -> Garbage:
+def collect_garbage(store: Store, keep: int, adapter: str | None = None) -> Garbage:
     """Remove what `plan_garbage` names; returns what was removed.
 
     Raises:
         UsageError, StoreError: as there; also when the disk refuses to delete.
         StoreLocked: someone else is writing to the store.
     """
-    plan_garbage(store, keep)
+    plan_garbage(store, keep, adapter)
     if not store.exists():
         return Garbage(())
     with store.lock("garbage collection"):
         # What frees space without writing comes first: the disk may be full.
-        leftovers = _leftovers(store)
+        leftovers = _leftovers(store) if adapter is None else []
         _remove_all(leftovers)
         settle(store.root, store.dlm_id)
-        planned = plan_garbage(store, keep).items
+        planned = plan_garbage(store, keep, adapter).items
         items = [item for item in planned if item.kind is not GarbageKind.STEPS]
         rejected = [item for item in items if item.kind is GarbageKind.REJECTED]
         _remove_all([item for item in items if item.kind is not GarbageKind.REJECTED])
@@ -169,7 +172,7 @@ def collect_garbage(store: Store, keep: int) -> Garbage:
             _remember_numbers(store)
             _remove_all(rejected)
         # Last: to make a database smaller takes space first.
-        steps = _steps(store, thin)
+        steps = _steps(store, thin) if adapter is None else []
     return Garbage((*items, *leftovers, *steps))
 
 
@@ -180,11 +183,10 @@ def plan_purge(store: Store, removed: Collection[str]) -> Garbage:
     doomed: list[Path] = []
     for adapter in all_adapters(store.root):
         doomed += [v.path for v in store.versions(adapter) if _knows(v, removed)]
+        doomed.append(checkpoint_path(store.root, adapter))
     staying = {v.number for v in store.versions() if v.path not in doomed}
-    doomed += _exports_not_of(store, staying)
-    stopped = store.root / STOPPED_RUN
-    if stopped.is_dir():
-        doomed.append(stopped)
+    doomed += [*_exports_not_of(store, staying), gate_path(store.root)]
+    doomed = [path for path in doomed if path.is_dir()]
     return Garbage(tuple(_item(path, GarbageKind.REMOVED) for path in doomed))
 
 

@@ -162,6 +162,9 @@ class TrainOutcome:
 
     `kept` is how many of the answers that the version before knew, and that the document still
     gives, are known now (None: there was none), `lost` the questions of the others.
+
+    `adapter` is the named adapter it is of. For a document with named adapters the whole has
+    theirs in `parts`, no version of its own, and the sums of what can be summed.
     """
 
     ending: Ending
@@ -181,3 +184,5 @@ class TrainOutcome:
     lost: tuple[str, ...] = ()
     content: str | None = None
     preference: Preferred | None = None
+    adapter: str | None = None
+    parts: tuple[TrainOutcome, ...] = ()

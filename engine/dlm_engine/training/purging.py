@@ -121,6 +121,7 @@ def purge(
     plan = _plan(case)
     if not plan.removed:
         return PurgeOutcome((), (), None, Garbage(()))
+    _require_declared(case)
     polite.prepare()
     from dlm_engine.data.token_cache import TokenCache
     from dlm_engine.inference.resident import Resident
@@ -185,6 +186,22 @@ def _versions(store: Store) -> Iterator[Version]:
         yield from store.versions(adapter)
 
 
+def _adapters(case: Case) -> tuple[str | None, ...]:
+    return tuple(part.adapter for part in case.parts())
+
+
+def _require_declared(case: Case) -> None:
+    """Training anew makes no version of an adapter that the document no longer has."""
+    for adapter in (None, *case.store.adapters()):
+        current = case.store.current(adapter)
+        if current is not None and adapter not in _adapters(case):
+            raise TrainingError(
+                f"adapter {adapter}" if adapter else "the adapter without a name",
+                "is no longer one of the document's, and its versions hold what they were taught",
+                f"delete {current.path.parent.parent} first",
+            )
+
+
 def _name(row: LearnedRow) -> str:
     return row.question or row.text.strip().splitlines()[0][:80]
 
@@ -199,16 +216,19 @@ def _proofs(
 
     weights = case.weights(report)
     asked = [row for row in removed if row.kind in ("chat", "text")]
-    current = case.store.current()
-    if current is None:
-        return ()
-    with resident.asking(weights, detect(), current.path, current.adapter_sha256()) as model:
-        now = [_said(model, case, weights, resident, row) for row in asked]
-    with resident.asking(weights, detect(), None, None) as model:
-        base = [_said(model, case, weights, resident, row) for row in asked]
+    currents = [case.store.current(adapter) for adapter in _adapters(case)]
+
+    def ask(version: Version | None) -> list[tuple[str, bool]]:
+        path, digest = (version.path, version.adapter_sha256()) if version else (None, None)
+        with resident.asking(weights, detect(), path, digest) as model:
+            return [_said(model, case, weights, resident, row) for row in asked]
+
+    # Of several adapters the one that gives the old answer is heard.
+    each = [ask(version) for version in currents if version is not None]
+    now = [max(said, key=lambda answer: answer[1]) for said in zip(*each, strict=True)]
     return tuple(
         Proof(row, answer, known, base_knows)
-        for row, (answer, known), (_, base_knows) in zip(asked, now, base, strict=True)
+        for row, (answer, known), (_, base_knows) in zip(asked, now, ask(None), strict=True)
     )
 
 

@@ -106,6 +106,7 @@ class Records:
             steps=run.step,
             final_train_loss=report.loss if report else None,
             final_val_loss=val_loss,
+            adapter_name=self.case.adapter,
             status="completed",
             pinned_versions=determinism.pinned_versions(four_bit=self.plan.use_qlora),
             summary_path=log.summary_path.relative_to(self.case.store.root).as_posix(),
@@ -148,6 +149,12 @@ class Records:
     def lock_file(self, klass: str, run_id: int = 1) -> LockFile:
         case = self.case
         layers = self.settings.layers
+        conditions = determinism.conditions(
+            self.plan,
+            self.settings,
+            "all" if layers is None else f"last {layers}",
+            self.threads,
+        )
         return LockFile.model_validate(
             {
                 "dlm_id": case.frontmatter.dlm_id,
@@ -160,12 +167,12 @@ class Records:
                 "hardware_tier": determinism.tier(self.hardware),
                 "seed": self.settings.seed,
                 "determinism_class": klass,
-                "conditions": determinism.conditions(
-                    self.plan,
-                    self.settings,
-                    "all" if layers is None else f"last {layers}",
-                    self.threads,
-                ),
+                "conditions": {
+                    name: value
+                    for name, value in conditions.items()
+                    # One lock serves all named adapters, whose numbers of rows differ.
+                    if name != "batch" or case.adapter is None
+                },
                 "license_acceptance": case.licence_record,
                 "last_run_id": run_id,
             }
@@ -183,7 +190,11 @@ class Records:
         )
 
     def delta(self) -> Delta:
-        before = self.case.manifest.content_hashes if self.case.manifest else {}
+        before: Iterable[str] = self.case.manifest.content_hashes if self.case.manifest else ()
+        if self.case.adapter is not None:
+            current = self.case.version(None)
+            record = current.run_record() if current else None
+            before = record.section_ids if record else ()
         ids = [section.id for section in self.case.document.sections]
         return Delta(
             timestamp=timestamp(),

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
-from dlm_engine.document import content_digest
+from dlm_engine.document import adapter_names, content_digest
 from dlm_engine.errors import TrainingError, UsageError
 from dlm_engine.store import (
-    STOPPED_RUN,
     LockMode,
     Version,
     check_lock,
+    checkpoint_path,
     ensure_space,
     now,
     read_lock,
@@ -94,14 +94,48 @@ def train(
         return TrainOutcome(Ending.EMPTY, content=content)
     polite.threads_wanted()
     weights = case.weights(lambda message: tell(Status(message)))
+    if adapter_names(case.frontmatter):
+        from dlm_engine.training.adapters import train_adapters
+
+        make = _each(request, weights, sources, cache, preferring, cancelled, resident)
+        whole = train_adapters(case, request, make, _space_needed(case.spec), tell, cancelled)
+        return replace(whole, content=content)
     taught = Taught(rows, preferences, sources, cache)
-    session = _Session(case, request, weights, taught, tell, cancelled, resident)
+    session = _Session(case, request, weights, taught, cancelled, resident)
     # They hold the texts of all sources, and training needs tokens only.
     del rows, sources, taught
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, _space_needed(case.spec))
-        return replace(session.run(), content=content)
+        return replace(session.run(request, tell), content=content)
+
+
+def _each(
+    request: TrainRequest,
+    weights: Weights,
+    sources: Expansion,
+    cache: TokenCache,
+    preferring: bool,
+    cancelled: Callable[[], bool],
+    resident: Resident | None,
+) -> Callable[[Case], _Session | None]:
+    """What makes the session of one adapter of several; None for one that is taught nothing."""
+    from dlm_engine.data import rows_of
+    from dlm_engine.data.pairs import preferences_of
+    from dlm_engine.data.sources import source_rows
+    from dlm_engine.inference.resident import Resident
+
+    memory = resident or Resident()
+
+    def session_for(part: Case) -> _Session | None:
+        rows = (*rows_of(part.document), *source_rows(sources))
+        preferences = preferences_of(part.document) if preferring else ()
+        if not rows and not preferences:
+            return None
+        taught = Taught(rows, preferences, sources, cache)
+        return _Session(part, request, weights, taught, cancelled, memory)
+
+    return session_for
 
 
 def _space_needed(spec: BaseSpec) -> int:
@@ -128,7 +162,6 @@ class _Session:
         request: TrainRequest,
         weights: Weights,
         taught: Taught,
-        tell: Listener,
         cancelled: Callable[[], bool],
         resident: Resident | None,
     ) -> None:
@@ -136,13 +169,11 @@ class _Session:
         from dlm_engine.inference.resident import Resident
         from dlm_engine.training.given import given_by
         from dlm_engine.training.records import Records, learned_rows, source_summaries
-        from dlm_engine.training.stage import Around
 
         self.case = case
-        self.request = request
-        self.tell = tell
+        self.cancelled = cancelled
         self.resident = resident or Resident()
-        began, started = time.monotonic(), now()
+        self.began, started = time.monotonic(), now()
         threads = polite.settle_in()
         chat = self.resident.chat(weights, case.frontmatter.system_prompt)
         self.given = given_by(
@@ -177,18 +208,20 @@ class _Session:
             taught.sources.met,
             Limits(cache.max_bytes, cache.prune_older_than_days),
         )
-        learned = learned_rows((*taught.rows, *taught.preferences))
-        self.around = Around(self.given, request, learned, tell, cancelled, self.resident, began)
+        self.learned = learned_rows((*taught.rows, *taught.preferences))
 
-    def run(self) -> TrainOutcome:
+    def run(self, request: TrainRequest, tell: Listener) -> TrainOutcome:
+        """Train as `request`, which plans as the one this was made for."""
         from dlm_engine.training import checkpoint
+        from dlm_engine.training.stage import Around
 
-        store, request = self.case.store, self.request
+        self.request, self.tell = request, tell
+        store = self.case.store
         trouble = self.keep_tokens()
         if trouble:
             self.tell(Status(f"the token cache is left aside: {trouble}"))
         fingerprint = self.given.fingerprint()
-        current = store.current()
+        current = store.current(self.case.adapter)
         facts = checkpoint.read_facts(current.path) if current else None
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
             current.verify()
@@ -216,7 +249,16 @@ class _Session:
         facts_of_run = (request.start, self.case.spec.key, self.settings.seed)
         with recording(store.root, *facts_of_run, request.dashboards, self.tell) as recorder:
             self.tell = recorder.tell
-            self.around = replace(self.around, tell=self.tell, earlier=facts)
+            self.around = Around(
+                self.given,
+                request,
+                self.learned,
+                self.tell,
+                self.cancelled,
+                self.resident,
+                self.began,
+                facts,
+            )
             learned = self._learned(state)
             added = self._addition(current, facts, learned)
             self._explain(added, learned)
@@ -264,7 +306,7 @@ class _Session:
             if not ended.finished or (seconds is not None and seconds <= 0):
                 self.tell(Status("the preferences wait for --resume: this run ended before them"))
                 return ended.outcome
-            learned, steps = self.case.store.current(), ended.outcome.steps
+            learned, steps = self.case.version(None), ended.outcome.steps
         assert given.wishes is not None
         self.tell(Status(f"learning {len(pairs)} preferences ({given.wishes.objective})"))
         of_pairs = state if state and state.fingerprint == whole else None
@@ -301,7 +343,7 @@ class _Session:
         alone = self.request.phase is Phase.PREFERENCE
         if self.request.start is not Start.FRESH or alone:
             rows = given.rows_fingerprint()
-            for version in reversed(self.case.store.versions()):
+            for version in reversed(self.case.store.versions(self.case.adapter)):
                 if not version.complete:
                     continue
                 facts = checkpoint.read_facts(version.path)
@@ -356,7 +398,8 @@ class _Session:
 
         if self.request.start is not Start.RESUME:
             return None
-        state = checkpoint.read_state(self.case.store.root / STOPPED_RUN)
+        folder = checkpoint_path(self.case.store.root, self.case.adapter)
+        state = checkpoint.read_state(folder)
         if state is None and current is not None:
             current.verify()
             state = checkpoint.read_state(current.path)
@@ -394,6 +437,9 @@ class _Session:
 
     def _explain(self, added: Addition | None, learned: Version | None) -> None:
         given = self.given
+        if self.case.adapter is not None:
+            reason = f"{len(given.split.train)} rows teach it"
+            self.tell(Choice("adapter", self.case.adapter, reason))
         if self.case.spec.capability_warning:
             self.tell(Status(self.case.spec.capability_warning))
         for reason in given.plan.reasons:
@@ -439,4 +485,5 @@ class _Session:
             rows=len(facts.known),
             loss=record.run.final_train_loss if record else None,
             seed=self.settings.seed,
+            adapter=self.case.adapter,
         )

@@ -21,13 +21,13 @@ from dlm_engine.errors import StoreError, TrainingError
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import (
     LEARNED_NAME,
-    STOPPED_RUN,
     LearnedRow,
     MadeBy,
     RunLog,
     Staging,
     Step,
     check_lock,
+    checkpoint_path,
     learned_file,
     prune_saved,
     timestamp,
@@ -120,7 +120,8 @@ def carry_out(stage: Stage, around: Around) -> Ended:
         tell(Status(f"resuming after step {stage.state.step}"))
     else:
         run.begin()
-    folder = store.root / STOPPED_RUN
+    adapter = given.case.adapter
+    folder = checkpoint_path(store.root, adapter)
     run_id = records.manifest().next_run_id()
     began = saved = time.monotonic()
     report = None
@@ -178,6 +179,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
                     loss=report.loss,
                     seconds=time.monotonic() - around.began,
                     seed=settings.seed,
+                    adapter=adapter,
                 )
                 return Ended(outcome, finished=False)
             if stage.seconds is not None and elapsed >= stage.seconds:
@@ -194,7 +196,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
         run.look()
         preferred = run.measured()
         val_loss = mean_loss(run.trainee, built.held)
-        with store.stage() as staging:
+        with store.stage(adapter) as staging:
             if not all(bool(torch.isfinite(p).all()) for p in run.parameters.values()):
                 _write_adapter(stage, around, staging, run)
                 staging.reject("the adapter holds numbers that are not finite")
@@ -223,6 +225,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             klass,
             *_retention(around, run),
             preference=preferred,
+            adapter=adapter,
         )
         with _after_the_commit(tell):
             records.write_reports(log, summary, outcome, klass)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dlm_engine.document import Frontmatter, Preference
+from dlm_engine.document import Frontmatter, Preference, adapter_names
 from dlm_engine.document.model import Document, SectionType
 from dlm_engine.errors import TrainingError
+from dlm_engine.store import validate_adapter_name
 from dlm_engine.training.model import Phase
 
 
@@ -73,14 +74,15 @@ def _unread(wishes: Preference) -> list[str]:
 def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[str, str, str]]:
     training = frontmatter.training
     remove = "remove it from the document to train the rest"
-    if training.adapters:
-        yield ("training.adapters", "this version trains one adapter per document", remove)
-    routed = next((s for s in document.sections if s.adapter), None)
+    names = adapter_names(frontmatter)
+    for name in names:
+        validate_adapter_name(name)
+    routed = next((s for s in document.sections if s.adapter and s.adapter not in names), None)
     if routed is not None:
         yield (
             f"::{routed.type}#{routed.adapter}::",
-            "this version trains one adapter per document",
-            "remove the #name from the fence",
+            "names an adapter that training.adapters lacks",
+            "declare it there, or remove the #name from the fence",
         )
     if training.preference.method == "dpo" and training.preference.hyperparams.beta == 0:
         yield (
@@ -88,8 +90,10 @@ def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[st
             "is 0, with which dpo learns nothing",
             "raise it; 0.1 is usual",
         )
-    if training.gate.enabled:
+    if training.gate.enabled and len(names) < 2:
         yield ("training.gate", "there is no gate over a single adapter", remove)
+    if training.gate.enabled:
+        yield ("training.gate", "this version does not train a gate", remove)
     if training.cpt.embed_warmup_steps:
         yield ("training.cpt.embed_warmup_steps", "this version trains no embeddings", remove)
     if training.cpt.schedule == "dapt":

@@ -126,7 +126,8 @@ def _walk(model: type[BaseModel], prefix: Path) -> Iterator[KeyDoc]:
             choices=tuple(_choices(annotation)),
             default=None if field.is_required() else _written(field.default),
             required=field.is_required(),
-            planned=prefix == ("training",) and name in PLANNED_FIELDS,
+            planned=prefix in (("training",), ("training", "adapters", ANY))
+            and name in PLANNED_FIELDS,
         )
         if inner is not None:
             yield from _walk(inner, (*path, ANY))

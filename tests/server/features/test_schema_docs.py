@@ -30,7 +30,10 @@ def test_every_key_is_there_once_with_a_sentence() -> None:
     ("path", "words"),
     [
         ("training.lora_r", "whole number from 1 to 256, default 8, planned when left out"),
-        ("training.adapters.tone.lora_r", "whole number from 1 to 256, default 8"),
+        (
+            "training.adapters.tone.lora_r",
+            "whole number from 1 to 256, default 8, planned when left out",
+        ),
         (
             "training.optimizer",
             "adamw_torch, adamw_bnb_8bit, paged_adamw_8bit, galore_adamw, "
@@ -90,22 +93,6 @@ def test_a_setting_that_training_refuses_says_so(path: tuple[str, ...]) -> None:
     # A gate needs two adapters to be valid, which are refused before it.
     if path != ("training", "gate", "enabled"):
         assert refused == ("refuses to train" in doc.description)
-
-
-@pytest.mark.parametrize(
-    ("block", "path"),
-    [
-        ("adapters: {tone: {}}", "training.adapters"),
-    ],
-)
-def test_a_block_that_training_refuses_says_so(block: str, path: str) -> None:
-    document, _ = parse(HEAD[:-4] + f"training:\n  {block}\n---\ntext\n")
-    assert document.frontmatter is not None
-    with pytest.raises(TrainingError):
-        require_supported(document, document.frontmatter)
-    doc = key_doc(path.split("."))
-    assert doc is not None
-    assert "refuses to train" in doc.description
 
 
 def test_features_load_nothing_heavy() -> None:

@@ -10,6 +10,7 @@ import typer
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
 from dlm_engine.cli.tables import columns, size
+from dlm_engine.document import require_adapter
 from dlm_engine.store import Store, collect_garbage, home_dir, plan_garbage
 
 EPILOG = "The current version and the newest complete one are never deleted."
@@ -21,6 +22,9 @@ def command(
     keep: Annotated[
         int, typer.Option(metavar="NUMBER", help="Of the newest versions, how many stay.", min=1)
     ] = 3,
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only versions of this named adapter.")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List what would be deleted, and delete nothing.")
     ] = False,
@@ -30,7 +34,10 @@ def command(
     at = globals_of(context)
     _, settings = require_frontmatter(path)
     store = Store(home_dir(at.home), settings.dlm_id)
-    garbage = plan_garbage(store, keep) if dry_run else collect_garbage(store, keep)
+    if adapter is not None:
+        require_adapter(settings, adapter)
+    clean = plan_garbage if dry_run else collect_garbage
+    garbage = clean(store, keep, adapter)
     if json:
         items = [
             {"path": str(i.path), "kind": str(i.kind), "bytes": i.bytes} for i in garbage.items

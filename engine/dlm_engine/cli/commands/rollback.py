@@ -9,6 +9,7 @@ import typer
 
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
+from dlm_engine.document import one_adapter
 from dlm_engine.store import Store, home_dir, rollback
 
 
@@ -27,8 +28,10 @@ def command(
     at = globals_of(context)
     _, settings = require_frontmatter(path)
     store = Store(home_dir(at.home), settings.dlm_id)
+    adapter = one_adapter(settings, adapter)
     report = rollback(store, number, adapter)
+    of = "" if adapter is None else f" of {adapter}"
     if report.before == number:
-        at.console.status(f"{path}: version {number} is current already")
+        at.console.status(f"{path}: version {number}{of} is current already")
     else:
-        at.console.status(f"{path}: version {number} is current now; no version was deleted")
+        at.console.status(f"{path}: version {number}{of} is current now; no version was deleted")

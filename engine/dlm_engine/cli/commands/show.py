@@ -12,31 +12,47 @@ from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
 from dlm_engine.cli.sources import source_facts, source_lines
 from dlm_engine.cli.tables import columns, moment, size
-from dlm_engine.document import Document, Frontmatter
+from dlm_engine.document import Document, Frontmatter, adapter_names, require_adapter
+from dlm_engine.document.routing import part_for
 from dlm_engine.store import Store, Version, home_dir
 
 
 def command(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The document.")],
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only what this named adapter learns.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """Show what a document contains and what was trained from it."""
     at = globals_of(context)
     document, settings = require_frontmatter(path)
-    facts = _facts(path, document, settings, Store(home_dir(at.home), settings.dlm_id))
+    names: tuple[str | None, ...] = adapter_names(settings) or (None,)
+    if adapter is not None:
+        names = (require_adapter(settings, adapter),)
+        document = part_for(document, adapter)
+        settings = document.frontmatter or settings
+    facts = _facts(path, document, settings, Store(home_dir(at.home), settings.dlm_id), names)
     if json:
         at.console.result_json(facts)
     else:
         at.console.result(_text(facts))
 
 
-def _facts(path: Path, document: Document, settings: Frontmatter, store: Store) -> dict[str, Any]:
+def _facts(
+    path: Path,
+    document: Document,
+    settings: Frontmatter,
+    store: Store,
+    names: tuple[str | None, ...],
+) -> dict[str, Any]:
     sections = document.sections
     pairs = [pair for section in sections for pair in section.pairs]
     manifest = store.read_manifest()
-    versions = store.versions() if store.exists() else []
-    last = manifest.training_runs[-1] if manifest and manifest.training_runs else None
+    versions = [v for name in names for v in store.versions(name)] if store.exists() else []
+    runs = [r for r in manifest.training_runs if r.adapter_name in names] if manifest else []
+    last = runs[-1] if runs else None
     return {
         "path": str(path),
         "dlm_id": settings.dlm_id,
@@ -56,7 +72,12 @@ def _facts(path: Path, document: Document, settings: Frontmatter, store: Store) 
             "path": str(store.root),
             "exists": store.exists(),
             "versions": [_version(v) for v in versions],
-            "current": next((v.number for v in versions if v.current), None),
+            "current": next((v.number for v in versions if v.current and not v.adapter), None),
+            "current_by_adapter": {
+                name: next((v.number for v in versions if v.current and v.adapter == name), None)
+                for name in names
+                if name is not None
+            },
             "last_run": None if last is None else last.model_dump(mode="json"),
             "exports": 0 if manifest is None else len(manifest.exports),
         },
@@ -65,6 +86,7 @@ def _facts(path: Path, document: Document, settings: Frontmatter, store: Store) 
 
 def _version(version: Version) -> dict[str, Any]:
     return {
+        "adapter": version.adapter,
         "number": version.number,
         "state": str(version.state),
         "current": version.current,
@@ -91,11 +113,15 @@ def _text(facts: dict[str, Any]) -> str:
     if facts["system_prompt"]:
         rows.append(("system prompt", " ".join(facts["system_prompt"].split())))
     store = facts["store"]
-    if store["current"] is None:
+    current = store["current_by_adapter"] or {None: store["current"]}
+    if not any(current.values()):
         rows.append(("trained", f"not yet: dlm train {facts['path']}"))
     else:
         total = sum(v["bytes"] for v in store["versions"])
-        rows.append(("trained", f"version {store['current']} is current"))
+        for name, number in current.items():
+            label = "trained" if name is None else f"adapter {name}"
+            said = "not trained yet" if number is None else f"version {number} is current"
+            rows.append((label, said))
         rows.append(("versions", f"{len(store['versions'])}, {size(total)} in {store['path']}"))
     run = store["last_run"]
     if run is not None:

@@ -239,6 +239,7 @@ def _lock_mode(*, strict: bool, update: bool, ignore: bool) -> LockMode:
 
 def _facts(outcome: TrainOutcome) -> dict[str, Any]:
     return {
+        **({"adapter": outcome.adapter} if outcome.adapter else {}),
         "ending": str(outcome.ending),
         "version": outcome.version,
         "path": None if outcome.path is None else str(outcome.path),
@@ -255,12 +256,15 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
         "kept": outcome.kept,
         "lost": list(outcome.lost),
         "preference": None if outcome.preference is None else asdict(outcome.preference),
+        **({"adapters": [_facts(part) for part in outcome.parts]} if outcome.parts else {}),
     }
 
 
 def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
     say = at.console.status
-    if outcome.ending is Ending.EMPTY:
+    if outcome.parts:
+        _report_adapters(at, path, outcome)
+    elif outcome.ending is Ending.EMPTY:
         say(f"{path}: nothing to learn; write text or questions into it, then train again")
     elif outcome.ending is Ending.UNCHANGED:
         say(f"{path}: nothing new to learn, version {outcome.version} is current (or: --fresh)")
@@ -283,3 +287,23 @@ def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
         if outcome.learned < outcome.rows:
             say(f"to go on: dlm train {path} --resume")
         say(f'ask it: dlm prompt {path} "..."')
+
+
+def _report_adapters(at: Globals, path: Path, outcome: TrainOutcome) -> None:
+    say = at.console.status
+    for part in outcome.parts:
+        if part.ending is Ending.TRAINED:
+            say(
+                f"{part.adapter} version {part.version}: {part.learned} of {part.rows} known "
+                f"word for word after {part.steps} steps, {seconds(part.seconds)}"
+            )
+        elif part.ending is Ending.UNCHANGED:
+            say(f"{part.adapter}: nothing new to learn, version {part.version} is current")
+        elif part.ending is Ending.EMPTY:
+            say(f"{part.adapter}: nothing to learn; route a section to it")
+        else:
+            say(f"{part.adapter}: stopped")
+    if outcome.ending is Ending.CANCELLED or outcome.learned < outcome.rows:
+        say(f"to go on: dlm train {path} --resume")
+    elif outcome.ending is Ending.TRAINED:
+        say(f'ask it: dlm prompt {path} --adapter NAME "..."')

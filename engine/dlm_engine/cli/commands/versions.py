@@ -10,6 +10,7 @@ import typer
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
 from dlm_engine.cli.tables import columns, moment, size
+from dlm_engine.document import require_adapter
 from dlm_engine.store import Store, Version, home_dir
 
 EPILOG = "See also: dlm rollback, dlm gc."
@@ -18,6 +19,9 @@ EPILOG = "See also: dlm rollback, dlm gc."
 def command(
     context: typer.Context,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The document.")],
+    adapter: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only those of this named adapter.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
 ) -> None:
     """List the trained versions of a document."""
@@ -25,7 +29,9 @@ def command(
     _, settings = require_frontmatter(path)
     store = Store(home_dir(at.home), settings.dlm_id)
     adapters = [None, *store.adapters()] if store.exists() else []
-    facts = [_facts(version) for adapter in adapters for version in store.versions(adapter)]
+    if adapter is not None:
+        adapters = [require_adapter(settings, adapter)] if store.exists() else []
+    facts = [_facts(version) for name in adapters for version in store.versions(name)]
     if json:
         at.console.result_json({"dlm_id": settings.dlm_id, "versions": facts})
         return

@@ -10,21 +10,23 @@ from tests.server.engine.editor import Editor
 from tests.server.engine.places import DLM_ID, Place
 from tests.tiny import document_text
 
+from dlm_engine.document import new_id
 from dlm_engine.store import read_log
 
 pytestmark = [pytest.mark.slow]
 
 
-def test_the_planned_values_are_those_of_the_run(tmp_path: Path, tiny_base: Path) -> None:
-    place = Place(tmp_path / "facts.dlm", tmp_path / "home", document_text(str(tiny_base)), DLM_ID)
-    place.path.write_text(place.text)
-    settings = {"probes": {"afterTraining": False}, "inlayHints": {"tokens": False}}
-    with Editor(place.home, settings) as editor:
-        uri = editor.open(place.path)
-        before = the_hint(editor, uri)
-        assert editor.worker() is None
-        editor.command("dlm.train", uri=uri)
-        after = the_hint(editor, uri)
+def test_the_planned_values_are_those_of_the_run(
+    tmp_path: Path, tiny_base: Path, editor: Editor, original: Place
+) -> None:
+    dlm_id = new_id()
+    text = document_text(str(tiny_base)).replace(DLM_ID, dlm_id)
+    place = Place(tmp_path / "facts.dlm", original.home, text, dlm_id)
+    place.path.write_text(text)
+    uri = editor.open(place.path)
+    before = the_hint(editor, uri)
+    editor.command("dlm.train", uri=uri)
+    after = the_hint(editor, uri)
     [log] = place.store.logs_dir().glob("*.jsonl")
     plan: Any = next(read_log(log))["plan"]
     promised = dict(line.partition(":")[0].split() for line in after["tooltip"].splitlines()[:5])
@@ -38,5 +40,6 @@ def test_the_planned_values_are_those_of_the_run(tmp_path: Path, tiny_base: Path
 
 def the_hint(editor: Editor, uri: str) -> Any:
     everything = {"start": {"line": 0, "character": 0}, "end": {"line": 9, "character": 0}}
-    [hint] = editor.ask("textDocument/inlayHint", textDocument={"uri": uri}, range=everything)
-    return hint
+    hints = editor.ask("textDocument/inlayHint", textDocument={"uri": uri}, range=everything)
+    [planned] = [hint for hint in hints if hint["label"].startswith("→")]
+    return planned

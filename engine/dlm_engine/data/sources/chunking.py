@@ -25,6 +25,8 @@ _BODY = 2.25
 _OVERLAP = 0.3
 _MOST_TRAIL = 6
 _LONGEST_LINE = 200
+#: Characters; the syntax tree of a text takes a hundred times its memory.
+_MOST_PYTHON = 2**20
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]|$)")
 
@@ -103,12 +105,9 @@ def _cut(lines: Sequence[str], most: int) -> list[str]:
     pieces: list[str] = []
     body = ""
     seam = 0
-    for line in lines:
+    short = (line[at : at + most] for line in lines for at in range(0, len(line), most))
+    for line in short:
         while len(body) + len(line) > most:
-            if not body:
-                pieces.append(line[:most])
-                line = line[most:]
-                continue
             # Half a piece is not worth a seam.
             at = seam if seam > most // 2 else len(body)
             pieces.append(body[:at])
@@ -132,7 +131,7 @@ def _tail(text: str, most: int) -> str:
 
 def _units(text: str, lines: Sequence[str], label: str) -> list[_Unit]:
     suffix = PurePosixPath(label).suffix.lower()
-    if suffix in (".py", ".pyi"):
+    if suffix in (".py", ".pyi") and len(text) <= _MOST_PYTHON:
         found = _python(text, lines)
         if found:
             return found

@@ -143,6 +143,16 @@ def _space_needed(spec: BaseSpec) -> int:
     return 4 * max(16 * 2**20, int(spec.size_gb_fp16 * 2**30) // 40)
 
 
+def _facts_of(version: Version) -> StateFacts | None:
+    """What a version's state says; None for one that is not whole, as for one without a state."""
+    from dlm_engine.training import checkpoint
+
+    try:
+        return checkpoint.read_facts(version.path) if version.complete else None
+    except TrainingError:
+        return None
+
+
 @dataclass(frozen=True)
 class Taught:
     """What the document and its `sources` say; tokens are looked up and kept in `cache`."""
@@ -333,7 +343,6 @@ class _Session:
         Raises:
             TrainingError: it is needed, and not there.
         """
-        from dlm_engine.training import checkpoint
         from dlm_engine.training.building import adapter_sha256
 
         given = self.given
@@ -344,9 +353,7 @@ class _Session:
         if self.request.start is not Start.FRESH or alone:
             rows = given.rows_fingerprint()
             for version in reversed(self.case.store.versions(self.case.adapter)):
-                if not version.complete:
-                    continue
-                facts = checkpoint.read_facts(version.path)
+                facts = _facts_of(version)
                 if facts is None or facts.fingerprint != rows or not facts.finished:
                     continue
                 if upon is None or adapter_sha256(version.path) == upon:

@@ -5,8 +5,8 @@
 
 The wheel of dlm holds compiled code (the grammar, for any Python from 3.11), so the package is
 for this platform only and says so. Built from a copy of the sources: what an earlier build left in
-the checkout would end up in the wheel. The same sources give the same bytes, by
-which the extension knows whether what it installed is what it carries.
+the checkout would end up in the wheel. The same sources give the same bytes, by which the
+extension knows whether what it installed is what it carries.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ export const ANSWER_SCHEME = "dlm-answer";
 
 export class Results implements vscode.Disposable, vscode.TextDocumentContentProvider {
   private readonly kept = new Map<string, SectionResults>();
-  /** answers that are compared in an editor of their own */
+  /** what was compared in an editor of its own: it may be opened again */
   private readonly texts = new Map<string, string>();
   private shown = 0;
   private readonly changed = new vscode.EventEmitter<SectionResults>();
@@ -38,10 +38,7 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
       this.changed,
       heard((results) => this.take(results)),
       vscode.window.onDidChangeVisibleTextEditors((editors) => editors.forEach((e) => this.draw(e))),
-      vscode.workspace.onDidCloseTextDocument(({ uri }) => {
-        this.kept.delete(uri.toString());
-        this.texts.delete(uri.toString());
-      }),
+      vscode.workspace.onDidCloseTextDocument((document) => this.kept.delete(document.uri.toString())),
       vscode.workspace.onDidChangeConfiguration((change) => {
         if (change.affectsConfiguration("dlm.results.display")) {
           vscode.window.visibleTextEditors.forEach((editor) => this.draw(editor));

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
 from dlm_engine.document import LiveDocument, Severity, content_digest, read_text
 
+_saves = count()
+
 
 @dataclass(frozen=True, slots=True)
 class SavedContent:
-    """`digest` is equal for files that teach the same; `errors` counts what forbids training."""
+    """`digest` is equal for files that teach the same; `errors` counts what forbids training.
+
+    Of a document with sources no two digests are equal: what its files say only the run finds
+    out, which ends at once where nothing changed.
+    """
 
     digest: str
     errors: int
@@ -28,6 +35,7 @@ def saved_content(path: Path, live: LiveDocument | None) -> SavedContent:
         live = LiveDocument.open(text)
     errors = sum(d.severity is Severity.ERROR for d in live.diagnostics)
     frontmatter = live.frontmatter
-    return SavedContent(
-        content_digest(live.document), errors, frontmatter.dlm_id if frontmatter else None
-    )
+    digest = content_digest(live.document)
+    if frontmatter is not None and frontmatter.training.sources:
+        digest += f" {next(_saves)}"
+    return SavedContent(digest, errors, frontmatter.dlm_id if frontmatter else None)

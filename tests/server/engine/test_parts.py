@@ -134,6 +134,15 @@ def test_what_is_trained_is_the_file_and_blank_lines_teach_nothing(tmp_path: Pat
     assert saved_content(path, None).errors > 0
 
 
+def test_a_save_of_a_document_with_sources_is_always_news(tmp_path: Path) -> None:
+    """Only the run can tell whether the files it names have changed."""
+    path = tmp_path / "a.dlm"
+    path.write_text(TEXT.replace("---\n\n", "training:\n  sources: [{path: .}]\n---\n\n", 1))
+    first, second = saved_content(path, None), saved_content(path, None)
+    assert first.errors == 0
+    assert first.digest != second.digest
+
+
 # --- results -------------------------------------------------------------------------------
 
 BODY = "---\ndlm_id: 01HZ4X7TGZM3J1A2B3C4D5E6F7\ndlm_version: 15\nbase_model: smollm2-135m\n---\n\n"

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlm_engine.errors import ExportError
+from dlm_engine.errors import ExportError, InferenceError
 from dlm_engine.export import ExportAdapter, ExportOptions, ExportResult
-from dlm_engine.inference.model import PromptOutcome, PromptRequest, Sampling
+from dlm_engine.inference.model import Mix, MixMethod, PromptOutcome, PromptRequest, Sampling, Share
 from dlm_engine.store import MadeBy
 from dlm_engine.training.model import (
     KEPT_SAVES,
@@ -37,6 +37,7 @@ from dlm_engine.training.sinks import Dashboards
 
 if TYPE_CHECKING:
     from dlm_engine.inference.resident import Resident as Resident
+    from dlm_engine.store import Version
 
 __all__ = [
     "KEPT_SAVES",
@@ -50,6 +51,8 @@ __all__ = [
     "ExportResult",
     "Listener",
     "MadeBy",
+    "Mix",
+    "MixMethod",
     "Phase",
     "PhaseBegan",
     "Preferred",
@@ -61,6 +64,7 @@ __all__ = [
     "PurgePlan",
     "PurgeRequest",
     "Sampling",
+    "Share",
     "Start",
     "Status",
     "TrainOutcome",
@@ -76,13 +80,18 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class ExportJob:
-    """Export `version` of the document's adapter; None is the current one."""
+    """Export `version` of the document's adapter; None is the current one.
+
+    `adapter` names one of several, `mix` sums current versions of them.
+    """
 
     path: Path
     home: Path
     options: ExportOptions
     version: int | None = None
     accept_licence: bool = False
+    adapter: str | None = None
+    mix: Mix | None = None
 
 
 def train(
@@ -150,40 +159,64 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
     from dlm_engine.export import export as make
     from dlm_engine.export import export_request
     from dlm_engine.export.recording import recorded
+    from dlm_engine.inference.session import versions_of
     from dlm_engine.store import make_folders, record_export
     from dlm_engine.training import polite
 
     case = open_case(job.path, job.home, accept_licence=job.accept_licence)
-    version = case.version(job.version)
-    if version is None:
-        raise ExportError(
-            str(job.path), "has not been trained yet", f"run `dlm train {job.path}` first"
-        )
+    try:
+        versions = versions_of(case, job.adapter, job.mix, job.version)
+    except InferenceError as error:
+        remedy = f"run `dlm train {job.path}` first"
+        raise ExportError(error.subject, error.problem, remedy) from None
     polite.prepare()
     weights = case.weights(report)
-    version.verify()
-    version.require_base(case.frontmatter.base_model, weights.sha256)
+    for version, _ in versions:
+        version.verify()
+        version.require_base(case.frontmatter.base_model, weights.sha256)
+    if job.mix is None:
+        case = case.part(job.adapter)
     options = job.options
     first = next((p.question for s in case.document.sections for p in s.pairs), None)
     if options.question is None and first is not None:
         options = replace(options, question=first)
-    with case.store.lock("exporting"):
+    from dlm_engine.inference.mixing import adapter_of
+
+    method = job.mix.method if job.mix else MixMethod.LINEAR
+    with case.store.lock("exporting"), adapter_of(versions, method) as adapter:
+        if adapter.note:
+            report(adapter.note)
         case.store.recover()
         make_folders(case.store.root)
         request = export_request(
             case.document,
             job.path,
             weights,
-            ExportAdapter(version.path, version.number, version.four_bit_base()),
+            _export_adapter(adapter.path, versions, job.mix),
             store_root=case.store.root,
             cache_root=cache_root(job.home) / "gguf",
         )
         made = recorded(
             case.store.root,
-            version.number,
+            versions[0][0].number if len(versions) == 1 else None,
             options,
             report,
             lambda: make(request, options, report),
         )
-        record_export(case.store, version)
+        for version, _ in versions:
+            record_export(case.store, version)
         return made
+
+
+def _export_adapter(
+    path: Path | None, versions: list[tuple[Version, float]], mix: Mix | None
+) -> ExportAdapter:
+    assert path is not None
+    four_bit = any(version.four_bit_base() for version, _ in versions)
+    if mix is None:
+        name = versions[0][0].adapter
+        made_of: tuple[str, ...] = (f"{name} version {versions[0][0].number}",) if name else ()
+        return ExportAdapter(path, versions[0][0].number, four_bit, name, made_of)
+    label = "-".join(f"{name}-{weight:g}" for name, weight in mix.shares)
+    made_of = tuple(f"{v.adapter} version {v.number} x {weight:g}" for v, weight in versions)
+    return ExportAdapter(path, None, four_bit, f"mix-{label}", made_of)

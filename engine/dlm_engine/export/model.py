@@ -78,15 +78,18 @@ class ExportBase:
 
 @dataclass(frozen=True, slots=True)
 class ExportAdapter:
-    """A PEFT folder and the version number it has in the store.
+    """A PEFT folder and the version number it has in the store, None for a mix of several.
 
     `four_bit_base`: it was trained against a 4-bit base (QLoRA); None means unknown, and
-    the folder's own run record is read.
+    the folder's own run record is read. `label` tells the exports of a document's named
+    adapters apart, in the names of folders and models; `made_of` says which versions they are.
     """
 
     path: Path
-    version: int
+    version: int | None
     four_bit_base: bool | None = None
+    label: str | None = None
+    made_of: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +153,9 @@ class Artifact(BaseModel):
 class ExportManifest(BaseModel):
     """`export_manifest.json`, key for key the reference's; it forbids any other key.
 
-    `adapter_version` is null only for an export of the base alone, which the reference
-    cannot make. `created_at` is naive UTC.
+    `adapter_version` is null for an export of the base alone or of a mix of adapters, which
+    the reference cannot make; the report beside it says which versions are in a mix.
+    `created_at` is naive UTC.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -18,7 +18,7 @@ from dlm_engine.store import ExportRow, MetricsWriter, timestamp
 
 def recorded(
     root: Path,
-    version: int,
+    version: int | None,
     options: ExportOptions,
     report: Callable[[str], None],
     make: Callable[[], ExportResult],

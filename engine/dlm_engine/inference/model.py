@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Literal
+
+from dlm_engine.errors import UsageError
+
+
+class MixMethod(StrEnum):
+    """linear: the exact sum. svd: the same at the least rank that keeps it within 1e-3."""
+
+    LINEAR = "linear"
+    SVD = "svd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +33,62 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Mix:
+    """Named adapters, each with its weight, to be summed."""
+
+    shares: tuple[tuple[str, float], ...]
+    method: MixMethod = MixMethod.LINEAR
+
+    @classmethod
+    def read(cls, text: str, method: MixMethod = MixMethod.LINEAR) -> Mix:
+        """The mix that `a=0.7,b=0.3` (or `a:0.7,b:0.3`) stands for.
+
+        Raises:
+            UsageError: it is not of that form, names one twice, or has no usable weight.
+        """
+        shares: dict[str, float] = {}
+        for part in text.split(","):
+            name, _, number = part.replace(":", "=").partition("=")
+            try:
+                weight = float(number)
+            except ValueError:
+                weight = math.nan
+            if not name.strip() or not math.isfinite(weight) or weight < 0:
+                raise UsageError(
+                    f"--adapter-mix {text[:80]!r}",
+                    f"{part.strip()!r} is not a name with a weight of 0 or more",
+                    "write it as a=0.7,b=0.3",
+                )
+            if name.strip() in shares:
+                problem = f"names {name.strip()} twice"
+                raise UsageError(f"--adapter-mix {text[:80]!r}", problem, "name each once")
+            shares[name.strip()] = weight
+        if not any(shares.values()):
+            raise UsageError(
+                f"--adapter-mix {text[:80]!r}", "has only weights of 0", "ask the base with --base"
+            )
+        return cls(tuple(shares.items()), method)
+
+    def __str__(self) -> str:
+        return ",".join(f"{name}={weight:g}" for name, weight in self.shares)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a version of a named adapter has to do with an answer."""
+
+    adapter: str
+    version: int
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
 class PromptRequest:
     """Ask the document's model. `version` None is the current one; "base" asks without adapter.
 
     `earlier` are the questions and answers before this one in the same conversation, oldest
-    first; the oldest are left out where they do not fit. `system` replaces the document's
+    first; the oldest are left out where they do not fit. `adapter` names one of several, `mix`
+    sums them; without either the document's only one answers. `system` replaces the document's
     system prompt; `sampling.temperature` None stands for the document's own default.
     """
 
@@ -41,12 +103,17 @@ class PromptRequest:
     seed: int | None = None
     accept_licence: bool = False
     earlier: tuple[tuple[str, str], ...] = ()
+    adapter: str | None = None
+    mix: Mix | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PromptOutcome:
-    """`stopped`: "end" when the model ended its answer, "length" at `max_tokens`, "cancelled"
-    when it was told to. `left_out` earlier turns no longer fitted."""
+    """`version` is that of the one adapter that answered; `shares` are of those with a name.
+
+    `stopped`: "end" when the model ended its answer, "length" at `max_tokens`, "cancelled"
+    when it was told to. `left_out` earlier turns no longer fitted.
+    """
 
     answer: str
     version: int | None
@@ -58,3 +125,4 @@ class PromptOutcome:
     seconds: float
     notes: tuple[str, ...] = ()
     left_out: int = 0
+    shares: tuple[Share, ...] = ()

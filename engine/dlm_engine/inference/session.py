@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from dlm_engine.case import Case, open_case
-from dlm_engine.errors import InferenceError
-from dlm_engine.inference.model import PromptOutcome, PromptRequest, Sampling
+from dlm_engine.document import require_adapter
+from dlm_engine.errors import InferenceError, UsageError
+from dlm_engine.inference.model import Mix, MixMethod, PromptOutcome, PromptRequest, Sampling, Share
 from dlm_engine.store import Version
 
 if TYPE_CHECKING:
@@ -36,15 +37,17 @@ def prompt(
         raise InferenceError("the question", "is empty", "type one after the path, or pipe it in")
     case = open_case(request.path, request.home, accept_licence=request.accept_licence)
     frontmatter = case.frontmatter
-    version = None if request.version == "base" else _version(case, request.version)
+    versions = _versions(case, request)
     weights = case.weights(report)
-    if version is not None:
+    notes: tuple[str, ...] = ()
+    for version, _ in versions:
         version.verify()
         version.require_base(frontmatter.base_model, weights.sha256)
-    notes = _changed_since(version, [s.id for s in case.document.sections]) if version else ()
+        notes += _changed_since(version, case)
 
     from dlm_engine.hardware import detect
     from dlm_engine.inference.generate import fitting, generate
+    from dlm_engine.inference.mixing import adapter_of
     from dlm_engine.inference.resident import Resident
 
     system = request.system if request.system is not None else frontmatter.system_prompt
@@ -60,18 +63,18 @@ def prompt(
         request.seed,
     )
     hardware = detect()
-    four_bits = version is not None and version.four_bit_base()
+    four_bits = any(version.four_bit_base() for version, _ in versions)
     if four_bits and not hardware.bitsandbytes:
         notes = (*notes, "trained on a base in 4 bits, asked on the whole one: no bitsandbytes")
-    asking = memory.asking(
-        weights,
-        hardware,
-        version.path if version else None,
-        version.adapter_sha256() if version else None,
-        "nf4" if four_bits and hardware.bitsandbytes else None,
-    )
+    loading = "nf4" if four_bits and hardware.bitsandbytes else None
     question = request.question.strip()
-    with asking as model:
+    method = request.mix.method if request.mix else MixMethod.LINEAR
+    with (
+        adapter_of(versions, method) as adapter,
+        memory.asking(weights, hardware, adapter.path, adapter.digest, loading) as model,
+    ):
+        if adapter.note:
+            report(adapter.note)
         context = case.spec.effective_context
         context = min(context, getattr(model.config, "max_position_embeddings", context))
         room = context - min(request.max_tokens, context // 2)
@@ -79,7 +82,7 @@ def prompt(
         answer = generate(model, chat, question, sampling, on_text, cancelled, earlier)
     return PromptOutcome(
         answer=answer.text,
-        version=version.number if version else None,
+        version=versions[0][0].number if len(versions) == 1 else None,
         base_model=case.spec.key,
         prompt_tokens=len(chat.prompt_ids(question, earlier)),
         answer_tokens=answer.tokens,
@@ -88,23 +91,63 @@ def prompt(
         seconds=time.monotonic() - began,
         notes=notes,
         left_out=len(request.earlier) - len(earlier),
+        shares=tuple(Share(v.adapter, v.number, share) for v, share in versions if v.adapter),
     )
+
+
+def _versions(case: Case, request: PromptRequest) -> list[tuple[Version, float]]:
+    """The versions that answer, each with its weight; none for the bare base."""
+    if request.version == "base":
+        if request.adapter or request.mix:
+            raise UsageError("--base", "asks without any adapter", "leave one of them out")
+        return []
+    return versions_of(case, request.adapter, request.mix, request.version)
+
+
+def versions_of(
+    case: Case, adapter: str | None, mix: Mix | None, number: int | None
+) -> list[tuple[Version, float]]:
+    """The versions that are meant, each with its weight; one of them counts whole.
+
+    Raises:
+        UsageError: an adapter is not declared, or which one was left open.
+        StoreError: there is no such version. InferenceError: there is none at all.
+    """
+    if mix is None:
+        return [(_version(case.part(adapter), number), 1.0)]
+    if adapter is not None or number is not None:
+        raise UsageError("--adapter-mix", "is of current versions of several", "leave one out")
+    names = [require_adapter(case.frontmatter, name) for name, _ in mix.shares]
+    return [
+        (_version(case.part(name), None), weight)
+        for name, (_, weight) in zip(names, mix.shares, strict=True)
+    ]
 
 
 def _version(case: Case, number: int | None) -> Version:
     found = case.version(number)
     if found is None:
         raise InferenceError(
-            str(case.path),
+            str(case.path) if case.adapter is None else f"adapter {case.adapter}",
             "has not been trained yet",
             f"run `dlm train {case.path}`, or ask the base with --base",
         )
     return found
 
 
-def _changed_since(version: Version, section_ids: list[str]) -> tuple[str, ...]:
+def _changed_since(version: Version, case: Case) -> tuple[str, ...]:
     """A remark when the document says something else than what the version learned."""
     record = version.run_record()
-    if record is None or not record.section_ids or set(record.section_ids) == set(section_ids):
+    sections = (
+        case.document.sections
+        if version.adapter is None
+        else case.part(version.adapter).document.sections
+    )
+    if (
+        record is None
+        or not record.section_ids
+        or set(record.section_ids) == {s.id for s in sections}
+    ):
         return ()
-    return (f"the document changed since version {version.number} was trained",)
+    of = f" of {version.adapter}" if version.adapter else ""
+    return (f"the document changed since version {version.number}{of} was trained",)

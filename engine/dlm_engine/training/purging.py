@@ -216,11 +216,14 @@ def _proofs(
 
     weights = case.weights(report)
     asked = [row for row in removed if row.kind in ("chat", "text")]
+    hardware = detect()
     currents = [case.store.current(adapter) for adapter in _adapters(case)]
 
     def ask(version: Version | None) -> list[tuple[str, bool]]:
         path, digest = (version.path, version.adapter_sha256()) if version else (None, None)
-        with resident.asking(weights, detect(), path, digest) as model:
+        four_bits = version is not None and version.four_bit_base() and hardware.bitsandbytes
+        loading = "nf4" if four_bits else None
+        with resident.asking(weights, hardware, path, digest, loading) as model:
             return [_said(model, case, weights, resident, row) for row in asked]
 
     # Of several adapters the one that gives the old answer is heard.

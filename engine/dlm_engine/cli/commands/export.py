@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from dlm_engine.cli.app import Globals, globals_of
+from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, mix_of
 from dlm_engine.cli.tables import seconds, size
 from dlm_engine.export import Quant, Target
-from dlm_engine.jobs import ExportJob, ExportOptions, ExportResult, export
+from dlm_engine.jobs import ExportJob, ExportOptions, ExportResult, MixMethod, export
 from dlm_engine.store import home_dir
 
 EPILOG = (
@@ -50,6 +51,9 @@ def command(
         int | None,
         typer.Option(metavar="NUMBER", help="Export this version, not the current one.", min=1),
     ] = None,
+    adapter: AdapterName = None,
+    adapter_mix: AdapterMix = None,
+    adapter_mix_method: AdapterMixMethod = MixMethod.LINEAR,
     i_accept_license: Annotated[
         bool, typer.Option("--i-accept-license", help="Accept the licence of the base.")
     ] = False,
@@ -74,6 +78,8 @@ def command(
         options=options,
         version=version_number,
         accept_licence=i_accept_license,
+        adapter=adapter,
+        mix=mix_of(adapter, adapter_mix, adapter_mix_method),
     )
     result = export(job, at.console.status)
     if json:

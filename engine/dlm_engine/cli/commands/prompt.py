@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,8 +11,9 @@ import typer
 
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.console import is_terminal
+from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, mix_of
 from dlm_engine.errors import UsageError
-from dlm_engine.jobs import PromptOutcome, PromptRequest, prompt
+from dlm_engine.jobs import MixMethod, PromptOutcome, PromptRequest, prompt
 from dlm_engine.store import home_dir
 
 EPILOG = "Without QUESTION it is read from standard input."
@@ -28,6 +30,9 @@ def command(
         int | None,
         typer.Option(metavar="NUMBER", help="Ask this version, not the current one.", min=1),
     ] = None,
+    adapter: AdapterName = None,
+    adapter_mix: AdapterMix = None,
+    adapter_mix_method: AdapterMixMethod = MixMethod.LINEAR,
     max_tokens: Annotated[
         int, typer.Option(metavar="NUMBER", help="Longest answer, in tokens.", min=1)
     ] = 256,
@@ -67,6 +72,8 @@ def command(
         max_tokens=max_tokens,
         seed=seed,
         accept_licence=i_accept_license,
+        adapter=adapter,
+        mix=mix_of(adapter, adapter_mix, adapter_mix_method),
     )
     if json or no_stream:
         outcome = prompt(request, report=console.status)
@@ -79,6 +86,8 @@ def command(
         console.result("")
     for note in outcome.notes:
         console.status(note)
+    for share in outcome.shares:
+        console.detail(f"{share.adapter} version {share.version}: {share.weight:.3f}")
     console.detail(
         f"{outcome.answer_tokens} tokens in {outcome.seconds:.1f} s, temperature "
         f"{outcome.temperature:g}, stopped by {outcome.stopped}"
@@ -115,4 +124,5 @@ def _facts(outcome: PromptOutcome) -> dict[str, Any]:
         "temperature": outcome.temperature,
         "seconds": round(outcome.seconds, 3),
         "notes": list(outcome.notes),
+        **({"adapters": [asdict(s) for s in outcome.shares]} if outcome.shares else {}),
     }

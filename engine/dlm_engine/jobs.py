@@ -14,7 +14,15 @@ from typing import TYPE_CHECKING
 
 from dlm_engine.errors import ExportError, InferenceError
 from dlm_engine.export import ExportAdapter, ExportOptions, ExportResult
-from dlm_engine.inference.model import Mix, MixMethod, PromptOutcome, PromptRequest, Sampling, Share
+from dlm_engine.inference.model import (
+    GateUse,
+    Mix,
+    MixMethod,
+    PromptOutcome,
+    PromptRequest,
+    Sampling,
+    Share,
+)
 from dlm_engine.store import MadeBy
 from dlm_engine.training.model import (
     KEPT_SAVES,
@@ -49,6 +57,7 @@ __all__ = [
     "ExportJob",
     "ExportOptions",
     "ExportResult",
+    "GateUse",
     "Listener",
     "MadeBy",
     "Mix",

@@ -46,9 +46,9 @@ REFUSED = {
     "sources": ("sources:\n    - path: notes", "", "training.sources"),
     "beta": ("preference:\n    hyperparams:\n      beta: 0", "", "beta"),
     "gate": (
-        "adapters:\n    tone: {}\n    facts: {}\n  gate:\n    enabled: true",
+        "adapters:\n    tone: {adapter: dora}\n    facts: {}\n  gate:\n    enabled: true",
         "",
-        "training.gate",
+        "training.adapters.tone",
     ),
     "warm-up": ("cpt:\n    embed_warmup_steps: 3", "", "embed_warmup_steps"),
     "dapt": ("cpt:\n    schedule: dapt", "", "dapt"),

@@ -161,26 +161,25 @@ class Cpt(Closed):
 class Gate(Closed):
     enabled: bool = Field(
         default=False,
-        description="Choose among named adapters per prompt. "
-        "This version refuses to train with `true`.",
+        description="Learn how much each named adapter has to say about a question, and ask "
+        "them so. See docs/adapters.md.",
     )
     hidden_proj_dim: Annotated[Whole, Field(ge=8, le=2048)] = Field(
-        default=64, description="Width of the gate. Not used by this version."
+        default=64, description="Width of the gate's hidden layer."
     )
     steps: Annotated[Whole, Field(ge=1, le=10_000)] = Field(
-        default=200, description="Steps the gate is trained for. Not used by this version."
+        default=200, description="Steps the gate is trained for."
     )
     lr: Annotated[Real, Field(gt=0, le=1)] = Field(
-        default=3e-4, description="Learning rate of the gate. Not used by this version."
+        default=3e-4, description="Learning rate of the gate."
     )
     cold_start_floor: Annotated[Whole, Field(ge=1, le=1024)] = Field(
         default=4,
-        description="Rows per adapter below which the gate is not trained. "
-        "Not used by this version.",
+        description="Examples per adapter below which every adapter counts alike.",
     )
     entropy_lambda: Fraction = Field(
         default=0.01,
-        description="Pull towards using more than one adapter. Not used by this version.",
+        description="Pull towards using more than one adapter.",
     )
 
 

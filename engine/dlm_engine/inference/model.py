@@ -32,6 +32,11 @@ class Sampling:
     seed: int | None = None
 
 
+class GateUse(StrEnum):
+    AUTO = "auto"
+    OFF = "off"
+
+
 @dataclass(frozen=True, slots=True)
 class Mix:
     """Named adapters, each with its weight, to be summed."""
@@ -88,8 +93,9 @@ class PromptRequest:
 
     `earlier` are the questions and answers before this one in the same conversation, oldest
     first; the oldest are left out where they do not fit. `adapter` names one of several, `mix`
-    sums them; without either the document's only one answers. `system` replaces the document's
-    system prompt; `sampling.temperature` None stands for the document's own default.
+    sums them; without either the document's gate weighs them (OFF: not), or its only one answers.
+    `system` replaces the document's system prompt; `sampling.temperature` None stands for the
+    document's own default.
     """
 
     path: Path
@@ -105,11 +111,13 @@ class PromptRequest:
     earlier: tuple[tuple[str, str], ...] = ()
     adapter: str | None = None
     mix: Mix | None = None
+    gate: GateUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PromptOutcome:
-    """`version` is that of the one adapter that answered; `shares` are of those with a name.
+    """`version` is that of the one adapter that answered; `shares` are of those with a name,
+    weighed by the `gate` where that is "trained" or "uniform".
 
     `stopped`: "end" when the model ended its answer, "length" at `max_tokens`, "cancelled"
     when it was told to. `left_out` earlier turns no longer fitted.
@@ -126,3 +134,4 @@ class PromptOutcome:
     notes: tuple[str, ...] = ()
     left_out: int = 0
     shares: tuple[Share, ...] = ()
+    gate: Literal["trained", "uniform"] | None = None

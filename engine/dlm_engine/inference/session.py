@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING
 from dlm_engine.case import Case, open_case
 from dlm_engine.document import require_adapter
 from dlm_engine.errors import InferenceError, UsageError
-from dlm_engine.inference.model import Mix, MixMethod, PromptOutcome, PromptRequest, Sampling, Share
+from dlm_engine.inference.model import (
+    GateUse,
+    Mix,
+    MixMethod,
+    PromptOutcome,
+    PromptRequest,
+    Sampling,
+    Share,
+)
 from dlm_engine.store import Version
+from dlm_engine.store.layout import gate_path
 
 if TYPE_CHECKING:
     from dlm_engine.inference.resident import Resident
@@ -37,7 +46,8 @@ def prompt(
         raise InferenceError("the question", "is empty", "type one after the path, or pipe it in")
     case = open_case(request.path, request.home, accept_licence=request.accept_licence)
     frontmatter = case.frontmatter
-    versions = _versions(case, request)
+    gated = _gated(case, request)
+    versions = _current(case) if gated else _versions(case, request)
     weights = case.weights(report)
     notes: tuple[str, ...] = ()
     for version, _ in versions:
@@ -68,6 +78,17 @@ def prompt(
         notes = (*notes, "trained on a base in 4 bits, asked on the whole one: no bitsandbytes")
     loading = "nf4" if four_bits and hardware.bitsandbytes else None
     question = request.question.strip()
+    gate = None
+    if gated:
+        from dlm_engine.inference.gate import features, require_gate
+
+        numbers = {str(version.adapter): version.number for version, _ in versions}
+        gate = require_gate(gate_path(case.store.root), numbers, weights.sha256)
+        with memory.asking(weights, hardware, None, None, loading) as bare:
+            weighed = gate.weights(features(bare, chat, [question]))[0]
+        versions = [(v, float(w)) for (v, _), w in zip(versions, weighed, strict=True)]
+        if gate.config.reason:
+            notes += (f"every adapter counts alike: {gate.config.reason}",)
     method = request.mix.method if request.mix else MixMethod.LINEAR
     with (
         adapter_of(versions, method) as adapter,
@@ -92,7 +113,23 @@ def prompt(
         notes=notes,
         left_out=len(request.earlier) - len(earlier),
         shares=tuple(Share(v.adapter, v.number, share) for v, share in versions if v.adapter),
+        gate=gate.config.mode if gate else None,
     )
+
+
+def _gated(case: Case, request: PromptRequest) -> bool:
+    """Whether the gate says who answers."""
+    chosen = request.adapter or request.mix or request.version is not None
+    if request.gate is GateUse.AUTO and chosen:
+        raise UsageError("--gate auto", "chooses by itself", "leave the other choice out")
+    enabled = case.frontmatter.training.gate.enabled
+    if request.gate is GateUse.AUTO and not enabled:
+        raise UsageError("--gate auto", "the document has no gate", "set training.gate.enabled")
+    return enabled and not chosen and request.gate is not GateUse.OFF
+
+
+def _current(case: Case) -> list[tuple[Version, float]]:
+    return [(_version(part, None), 1.0) for part in case.parts()]
 
 
 def _versions(case: Case, request: PromptRequest) -> list[tuple[Version, float]]:

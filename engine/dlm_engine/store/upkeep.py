@@ -25,7 +25,7 @@ from dlm_engine.store.atomic import (
     tree_bytes,
 )
 from dlm_engine.store.commit import abandoned, all_adapters, point_at, settle
-from dlm_engine.store.layout import adapter_root, checkpoint_path, gate_path
+from dlm_engine.store.layout import adapter_root, checkpoint_path
 from dlm_engine.store.learned import learned_by
 from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
 from dlm_engine.store.manifest import now
@@ -185,7 +185,7 @@ def plan_purge(store: Store, removed: Collection[str]) -> Garbage:
         doomed += [v.path for v in store.versions(adapter) if _knows(v, removed)]
         doomed.append(checkpoint_path(store.root, adapter))
     staying = {v.number for v in store.versions() if v.path not in doomed}
-    doomed += [*_exports_not_of(store, staying), gate_path(store.root)]
+    doomed += _exports_not_of(store, staying)
     doomed = [path for path in doomed if path.is_dir()]
     return Garbage(tuple(_item(path, GarbageKind.REMOVED) for path in doomed))
 

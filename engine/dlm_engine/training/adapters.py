@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 from dlm_engine.case import Case
 from dlm_engine.errors import TrainingError
@@ -22,6 +22,7 @@ from dlm_engine.training.model import (
     Ending,
     Event,
     Listener,
+    PhaseBegan,
     Progress,
     Start,
     Status,
@@ -42,11 +43,14 @@ def train_adapters(
     case: Case,
     request: TrainRequest,
     session_for: Callable[[Case], Session | None],
+    gate_for: Callable[[], Literal["trained", "uniform"] | None],
     space_needed: int,
     tell: Listener,
     cancelled: Callable[[], bool],
 ) -> TrainOutcome:
-    """Train each declared adapter in order; `session_for` gives None for one without rows.
+    """Train each declared adapter in order, then the gate if there is to be one.
+
+    `session_for` gives None for an adapter without rows, `gate_for` trains what the document says.
 
     Limits of time are those of the whole job, of steps those of each adapter.
 
@@ -81,7 +85,12 @@ def train_adapters(
             outcomes.append(outcome)
             if outcome.ending is Ending.CANCELLED:
                 break
-    return _together(outcomes, time.monotonic() - began)
+        whole = _together(outcomes, time.monotonic() - began)
+        if whole.ending is Ending.CANCELLED or not case.frontmatter.training.gate.enabled:
+            return whole
+        tell(PhaseBegan("gate"))
+        gate = gate_for()
+    return replace(whole, gate=gate, seconds=time.monotonic() - began)
 
 
 def _run(session: Session, adapter: str, request: TrainRequest, tell: Listener) -> TrainOutcome:

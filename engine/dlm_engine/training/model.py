@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from dlm_engine.store import LockMode, MadeBy
 from dlm_engine.training.sinks import NOWHERE, Dashboards
@@ -164,7 +164,8 @@ class TrainOutcome:
     gives, are known now (None: there was none), `lost` the questions of the others.
 
     `adapter` is the named adapter it is of. For a document with named adapters the whole has
-    theirs in `parts`, no version of its own, and the sums of what can be summed.
+    theirs in `parts`, no version of its own, the sums of what can be summed, and in `gate` what
+    chooses between them: a gate that was trained, or equal weights for want of examples.
     """
 
     ending: Ending
@@ -186,3 +187,4 @@ class TrainOutcome:
     preference: Preferred | None = None
     adapter: str | None = None
     parts: tuple[TrainOutcome, ...] = ()
+    gate: Literal["trained", "uniform"] | None = None

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
@@ -95,10 +95,24 @@ def train(
     polite.threads_wanted()
     weights = case.weights(lambda message: tell(Status(message)))
     if adapter_names(case.frontmatter):
+        from dlm_engine.inference.resident import Resident
         from dlm_engine.training.adapters import train_adapters
 
-        make = _each(request, weights, sources, cache, preferring, cancelled, resident)
-        whole = train_adapters(case, request, make, _space_needed(case.spec), tell, cancelled)
+        memory = resident or Resident()
+        make = _each(request, weights, sources, cache, preferring, cancelled, memory)
+
+        def gate_for() -> Literal["trained", "uniform"] | None:
+            from dlm_engine.training.gate import train_gate
+
+            seed = case.frontmatter.training.seed if request.seed is None else request.seed
+            fresh = request.start is Start.FRESH
+            made = train_gate(
+                case, weights, seed, memory, lambda said: tell(Status(said)), fresh=fresh
+            )
+            return made.mode if made else None
+
+        space = _space_needed(case.spec)
+        whole = train_adapters(case, request, make, gate_for, space, tell, cancelled)
         return replace(whole, content=content)
     taught = Taught(rows, preferences, sources, cache)
     session = _Session(case, request, weights, taught, cancelled, resident)
@@ -117,15 +131,12 @@ def _each(
     cache: TokenCache,
     preferring: bool,
     cancelled: Callable[[], bool],
-    resident: Resident | None,
+    resident: Resident,
 ) -> Callable[[Case], _Session | None]:
     """What makes the session of one adapter of several; None for one that is taught nothing."""
     from dlm_engine.data import rows_of
     from dlm_engine.data.pairs import preferences_of
     from dlm_engine.data.sources import source_rows
-    from dlm_engine.inference.resident import Resident
-
-    memory = resident or Resident()
 
     def session_for(part: Case) -> _Session | None:
         rows = (*rows_of(part.document), *source_rows(sources))
@@ -133,7 +144,7 @@ def _each(
         if not rows and not preferences:
             return None
         taught = Taught(rows, preferences, sources, cache)
-        return _Session(part, request, weights, taught, cancelled, memory)
+        return _Session(part, request, weights, taught, cancelled, resident)
 
     return session_for
 

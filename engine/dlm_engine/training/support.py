@@ -90,10 +90,15 @@ def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[st
             "is 0, with which dpo learns nothing",
             "raise it; 0.1 is usual",
         )
+    dora = next((n for n, a in (training.adapters or {}).items() if a.adapter == "dora"), None)
+    if training.gate.enabled and dora is not None:
+        yield (
+            f"training.adapters.{dora}",
+            "is dora, and a gate sums what adapters add, which DoRA has no form for",
+            "set its adapter to lora, or remove training.gate",
+        )
     if training.gate.enabled and len(names) < 2:
         yield ("training.gate", "there is no gate over a single adapter", remove)
-    if training.gate.enabled:
-        yield ("training.gate", "this version does not train a gate", remove)
     if training.cpt.embed_warmup_steps:
         yield ("training.cpt.embed_warmup_steps", "this version trains no embeddings", remove)
     if training.cpt.schedule == "dapt":

@@ -13,7 +13,7 @@ from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.console import is_terminal
 from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, mix_of
 from dlm_engine.errors import UsageError
-from dlm_engine.jobs import MixMethod, PromptOutcome, PromptRequest, prompt
+from dlm_engine.jobs import GateUse, MixMethod, PromptOutcome, PromptRequest, prompt
 from dlm_engine.store import home_dir
 
 EPILOG = "Without QUESTION it is read from standard input."
@@ -33,6 +33,10 @@ def command(
     adapter: AdapterName = None,
     adapter_mix: AdapterMix = None,
     adapter_mix_method: AdapterMixMethod = MixMethod.LINEAR,
+    gate: Annotated[
+        GateUse | None,
+        typer.Option(help="Whether the document's gate weighs the adapters; without it, if any."),
+    ] = None,
     max_tokens: Annotated[
         int, typer.Option(metavar="NUMBER", help="Longest answer, in tokens.", min=1)
     ] = 256,
@@ -73,6 +77,7 @@ def command(
         seed=seed,
         accept_licence=i_accept_license,
         adapter=adapter,
+        gate=gate,
         mix=mix_of(adapter, adapter_mix, adapter_mix_method),
     )
     if json or no_stream:
@@ -86,6 +91,8 @@ def command(
         console.result("")
     for note in outcome.notes:
         console.status(note)
+    if outcome.gate:
+        console.detail(f"weighed by the gate ({outcome.gate})")
     for share in outcome.shares:
         console.detail(f"{share.adapter} version {share.version}: {share.weight:.3f}")
     console.detail(
@@ -125,4 +132,5 @@ def _facts(outcome: PromptOutcome) -> dict[str, Any]:
         "seconds": round(outcome.seconds, 3),
         "notes": list(outcome.notes),
         **({"adapters": [asdict(s) for s in outcome.shares]} if outcome.shares else {}),
+        **({"gate": outcome.gate} if outcome.gate else {}),
     }

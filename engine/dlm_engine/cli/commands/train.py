@@ -257,6 +257,7 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
         "lost": list(outcome.lost),
         "preference": None if outcome.preference is None else asdict(outcome.preference),
         **({"adapters": [_facts(part) for part in outcome.parts]} if outcome.parts else {}),
+        **({"gate": outcome.gate} if outcome.gate else {}),
     }
 
 

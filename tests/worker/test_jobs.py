@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.tiny import FACTS, document_text
+from tests.training.named import HARBOUR, KITCHEN, named_text
 from tests.worker.driver import Worker
 
 from dlm_engine.store import RunStatus, Store, read_metrics
@@ -220,3 +221,30 @@ def test_a_kill_in_the_middle_of_training_loses_nothing(
     assert current is not None
     current.verify()
     assert current.number == 1
+
+
+def test_named_adapters_are_trained_asked_and_rolled_back_by_name(
+    worker: Worker, folder: Path, home: Path, tiny_base: Path
+) -> None:
+    path, dlm_id = folder / "named.dlm", "01HZ4X7TGZM3J1A2B3C4D5E6N9"
+    text = named_text(tiny_base).replace(DLM_ID, dlm_id)
+    path.write_text(text)
+    result = worker.job("train", path=str(path))
+    assert (result["outcome"], result["version"], result["rows"]) == ("trained", None, 4)
+    path.write_text(text + "\n### Q\nWho paints?\n### A\nBo.\n")
+    assert worker.job("train", path=str(path))["rows"] == 5
+    store = Store(home, dlm_id)
+    current = {name: store.current(name) for name in ("harbour", "kitchen")}
+    assert {name: v.number for name, v in current.items() if v} == {"harbour": 1, "kitchen": 2}
+    questions = [
+        {"key": "h", "question": HARBOUR[0][0], "adapter": "harbour"},
+        {"key": "k", "question": KITCHEN[0][0], "adapter": "kitchen"},
+    ]
+    result = worker.job("ask", path=str(path), questions=questions, max_tokens=2)
+    assert [a["key"] for a in result["answers"]] == ["h", "k"]
+    result = worker.job("prompt", path=str(path), question="Who?", max_tokens=2)
+    assert "has the adapters harbour, kitchen" in result["trouble"]["problem"]
+    result = worker.job("rollback", path=str(path), version=1, adapter="kitchen")
+    assert (result["ending"], result["version"]) == ("done", 1)
+    result = worker.job("export", path=str(path), target="gguf")
+    assert "has the adapters harbour, kitchen" in result["trouble"]["problem"]

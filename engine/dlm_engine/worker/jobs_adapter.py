@@ -186,7 +186,8 @@ def ask(params: Ask, context: Context) -> Result:
         if params.compare:
             asked = Prompt(params.path, question.question, "base", params.max_tokens)
             base = _ask(asked, context, question.key, "base").answer
-        asked = Prompt(params.path, question.question, None, params.max_tokens)
+        adapter = question.adapter
+        asked = Prompt(params.path, question.question, None, params.max_tokens, adapter)
         outcome = _ask(asked, context, question.key, "adapted")
         if context.cancelled():
             break
@@ -212,6 +213,7 @@ def _ask(params: Prompt, context: Context, key: str, side: Side) -> jobs.PromptO
         params.question,
         version=params.version,
         max_tokens=params.max_tokens,
+        adapter=params.adapter,
     )
 
     def on_text(text: str) -> None:
@@ -240,7 +242,13 @@ def export(params: Export, context: Context) -> Result:
         )
     except ValueError as error:
         raise UsageError("export", str(error), "see `dlm export --help`") from None
-    job = jobs.ExportJob(Path(params.path), context.home, options, version=params.version)
+    job = jobs.ExportJob(
+        Path(params.path),
+        context.home,
+        options,
+        version=params.version,
+        adapter=params.adapter,
+    )
 
     def report(message: str) -> None:
         context.phase(Phase.EXPORTING, message)
@@ -261,8 +269,10 @@ def rollback(params: Rollback, context: Context) -> Result:
     from dlm_engine.case import open_case
     from dlm_engine.store import rollback as go_back
 
-    store = open_case(Path(params.path), context.home).store
-    report = _with_store(context, params.wait_seconds, lambda: go_back(store, params.version))
+    case = open_case(Path(params.path), context.home).part(params.adapter)
+    report = _with_store(
+        context, params.wait_seconds, lambda: go_back(case.store, params.version, case.adapter)
+    )
     return Result(Ending.DONE, version=report.after.number)
 
 

@@ -76,21 +76,24 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question, streamed. `version` None is the current one."""
+    """One question, streamed. `version` None is the current one, `adapter` one of several."""
 
     path: str
     question: str
     version: int | Literal["base"] | None = None
     max_tokens: int = 256
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question of a document; `reference` is the answer that the document gives."""
+    """A question of a document; `reference` is the answer that the document gives, `adapter`
+    the named one that learns it."""
 
     key: str
     question: str
     reference: str | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,7 @@ class Export:
     quant: str | None = None
     version: int | None = None
     wait_seconds: float = 60.0
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,7 @@ class Rollback:
     path: str
     version: int
     wait_seconds: float = 10.0
+    adapter: str | None = None
 
 
 # --- what is said meanwhile ----------------------------------------------------------------
@@ -193,8 +198,9 @@ class Answer:
 class Result:
     """How a job ended and what it gave; fields that a job has nothing for stay as they are.
 
-    `outcome` is "trained", "unchanged" or "empty"; `version` the one trained, asked or exported;
-    `content` the digest of the document that a training read.
+    `outcome` is "trained", "unchanged" or "empty"; `version` the one trained, asked or exported,
+    None where several named adapters were; `content` the digest of the document that a training
+    read.
     """
 
     ending: Ending

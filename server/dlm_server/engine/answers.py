@@ -46,10 +46,10 @@ class Answers:
 
     # --- what is asked -------------------------------------------------------------------
 
-    def questions(self, section: Section, pair: int | None) -> Asked:
+    def questions(self, live: LiveDocument, section: Section, pair: int | None) -> Asked:
         """Question number `pair` of a section, or all of them."""
         return tuple(
-            _question(section, number)
+            _question(live, section, number)
             for number in range(len(section.pairs))
             if pair is None or pair == number
         )
@@ -60,7 +60,7 @@ class Answers:
         for section in live.document.sections:
             for number, pair in enumerate(section.pairs):
                 if pair.probe and probes:
-                    wanted[result_key(section.id, number)] = _question(section, number)
+                    wanted[result_key(section.id, number)] = _question(live, section, number)
         for result in self._results_of(live) if answered else ():
             if result.pair is None or result.verdict not in _ANSWERED:
                 continue
@@ -68,12 +68,12 @@ class Answers:
             section_now = next((s for s in live.document.sections if s.id == result.place), None)
             if section_now is not None and result.pair < len(section_now.pairs):
                 key = result_key(section_now.id, result.pair)
-                wanted.setdefault(key, _question(section_now, result.pair))
+                wanted.setdefault(key, _question(live, section_now, result.pair))
         return tuple(list(wanted.values())[:MOST_ASKED_AGAIN])
 
-    def selection(self, section_id: str, question: str) -> Question:
+    def selection(self, live: LiveDocument, section: Section, question: str) -> Question:
         """A question that was selected within a section."""
-        return Question(result_key(section_id, None), question)
+        return Question(result_key(section.id, None), question, adapter=_adapter(live, section))
 
     # --- what comes back -----------------------------------------------------------------
 
@@ -245,9 +245,18 @@ def _verdict(shown: SectionResult, answer: Answer, before: SectionResult | None)
     return "ok" if said_before in (None, answer.adapted) else "changed"
 
 
-def _question(section: Section, number: int) -> Question:
+def _question(live: LiveDocument, section: Section, number: int) -> Question:
     pair = section.pairs[number]
-    return Question(result_key(section.id, number), pair.question, pair.answer or None)
+    key, adapter = result_key(section.id, number), _adapter(live, section)
+    return Question(key, pair.question, pair.answer or None, adapter)
+
+
+def _adapter(live: LiveDocument, section: Section) -> str | None:
+    """The named adapter that learns a section, the first of those that learn prose."""
+    from dlm_engine.document import adapter_names, teaches
+
+    names = adapter_names(live.frontmatter) if live.frontmatter else ()
+    return next(iter(teaches(section, names)), None) if names else None
 
 
 def _parts(key: str) -> tuple[str, int | None]:

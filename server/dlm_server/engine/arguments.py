@@ -30,6 +30,7 @@ class OfQuestion:
     question: str
     version: int | str | None = None
     token: int | str | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +55,14 @@ class OfExport:
     uri: str
     target: str
     quant: str | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OfVersion:
     uri: str
     version: int
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,7 @@ def prompt(session: Session, argument: OfQuestion) -> Pending:
                 "path": str(target.path),
                 "question": argument.question,
                 "version": argument.version,
+                "adapter": argument.adapter,
             },
         )
     except ValueError as error:
@@ -141,10 +142,10 @@ def ask_section(session: Session, argument: OfSection) -> Pending:
     engine, target = engine_of(session), target_of(session, argument.uri)
     if argument.position is not None:
         found = _question_at(session, argument.uri, argument.position)
-        asked = engine.answers.questions(*found)
+        asked = engine.answers.questions(target.live, *found)
     elif argument.sectionId is not None:
         section = target.live.document.section(argument.sectionId)
-        asked = engine.answers.questions(section, argument.pair) if section else ()
+        asked = engine.answers.questions(target.live, section, argument.pair) if section else ()
     else:
         raise RequestFailed(INVALID_PARAMS, "argument sectionId: or a position is needed")
     if not asked:
@@ -202,7 +203,8 @@ def ask_selection(session: Session, argument: OfSelection) -> Pending:
     section = target.live.section_at(span.start)
     if not question or section is None:
         raise RequestFailed(REQUEST_FAILED, "select a question in the body of the document")
-    return _ask(session, engine, target, (engine.answers.selection(section.id, question),))
+    asked = engine.answers.selection(target.live, section, question)
+    return _ask(session, engine, target, (asked,))
 
 
 def probe(session: Session, argument: OfDocument) -> Pending | dict[str, Any]:
@@ -239,7 +241,9 @@ def export(session: Session, argument: OfExport) -> Pending:
     """Export the current version."""
     require_trust(session)
     engine, target = engine_of(session), target_of(session, argument.uri)
-    params = Export(str(target.path), argument.target, argument.quant, None, WAIT_SECONDS)
+    params = Export(
+        str(target.path), argument.target, argument.quant, None, WAIT_SECONDS, argument.adapter
+    )
 
     def run() -> Pending:
         return _when_done(
@@ -261,7 +265,7 @@ def rollback(session: Session, argument: OfVersion) -> Pending:
     """Make an earlier version the current one."""
     require_trust(session)
     engine, target = engine_of(session), target_of(session, argument.uri)
-    params = Rollback(str(target.path), argument.version)
+    params = Rollback(str(target.path), argument.version, adapter=argument.adapter)
 
     def value(result: Result) -> dict[str, Any]:
         engine.forget_content(target.uri)

@@ -18,7 +18,8 @@ MOST_STEPS: Final = 1000
 
 def versions(store: Store) -> list[dict[str, Any]]:
     """Every version, by number; raises `StoreError` for a damaged store."""
-    return [_version(version) for version in store.versions()] if store.exists() else []
+    adapters = [None, *store.adapters()] if store.exists() else []
+    return [_version(version) for adapter in adapters for version in store.versions(adapter)]
 
 
 def _version(version: Version) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def _version(version: Version) -> dict[str, Any]:
     run = record.run if record else None
     return {
         "version": version.number,
+        **({"adapter": version.adapter} if version.adapter else {}),
         "current": version.current,
         "state": str(version.state),
         "reason": version.rejection_reason() if version.rejected else None,

@@ -100,9 +100,12 @@ def message_of(kind: JobKind, result: Result) -> str:
     if result.outcome == "empty":
         return "nothing to learn"
     if result.outcome == "unchanged":
+        if result.version is None:
+            return "nothing new to learn"
         return f"nothing new to learn, version {result.version} is current"
     known = f"{result.known} of {result.rows} known " if result.rows else ""
-    said = f"version {result.version}: {known}after {result.steps} steps, {result.seconds:.1f} s"
+    version = "trained" if result.version is None else f"version {result.version}"
+    said = f"{version}: {known}after {result.steps} steps, {result.seconds:.1f} s"
     return f"{said}; {result.text}" if result.text else said
 
 

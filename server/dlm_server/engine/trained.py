@@ -7,33 +7,46 @@ pointer, manifest and versions folder stay as they were, which costs three `stat
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from dlm_engine.document import adapter_names, teaches
+
 if TYPE_CHECKING:
     from dlm_engine.document import LiveDocument, Section
+    from dlm_engine.store import Store
     from dlm_server.settings import Settings
 
-_Stamp = tuple[tuple[int, int, int] | None, ...]
+_Stamp = tuple[str | tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class StoreView:
-    """The current version of a document. `loss` in nats per token, `versions` counts whole ones."""
+    """The current version of a document. `loss` in nats per token, `versions` counts whole ones.
 
-    version: int
+    Of a document with named adapters `version` says those of all, and `learned` what each
+    adapter knows; a section is trained once every adapter that it teaches knows it.
+    """
+
+    version: int | str
     section_ids: frozenset[str]
     when: datetime | None
     loss: float | None
     versions: int
+    learned: Mapping[str, frozenset[str]] | None = None
 
     def state(self, section: Section) -> Literal["never", "trained", "new"]:
         """Whether the current version has learned this section as it stands."""
         if not self.section_ids:
             return "never"
-        return "trained" if section.id in self.section_ids else "new"
+        if self.learned is None:
+            return "trained" if section.id in self.section_ids else "new"
+        taught = teaches(section, tuple(self.learned))
+        known = all(section.id in self.learned.get(name, ()) for name in taught)
+        return "trained" if known else "new"
 
 
 class TrainedViews:
@@ -56,19 +69,19 @@ class TrainedViews:
 
         if live.frontmatter is None:
             return None, None
-        dlm_id = live.frontmatter.dlm_id
+        dlm_id, names = live.frontmatter.dlm_id, adapter_names(live.frontmatter)
         try:
             home = home_of(settings)
             store = Store(home, dlm_id)
         except StoreError as error:
             return None, str(error)
-        stamp = _stamp(store.root)
+        stamp = _stamp(store.root, names)
         kept = self._kept.get(store.root)
         if kept is not None and kept[0] == stamp:
             return kept[1:]
         view, trouble = None, None
         try:
-            view = _read(home, dlm_id)
+            view = _read_named(store, names) if names else _read(store)
         except (StoreError, OSError, ValueError) as error:
             trouble = str(error)
         self._kept[store.root] = (stamp, view, trouble)
@@ -83,10 +96,7 @@ def home_of(settings: Settings) -> Path:
     return home_dir(Path(settings.home) if settings.home else None)
 
 
-def _read(home: Path, dlm_id: str) -> StoreView | None:
-    from dlm_engine.store import Store
-
-    store = Store(home, dlm_id)
+def _read(store: Store) -> StoreView | None:
     if not store.exists() or (current := store.current()) is None:
         return None
     record = current.run_record()
@@ -101,12 +111,37 @@ def _read(home: Path, dlm_id: str) -> StoreView | None:
     )
 
 
-def _stamp(root: Path) -> _Stamp:
+def _read_named(store: Store, names: tuple[str, ...]) -> StoreView | None:
+    found = {name: store.current(name) for name in names} if store.exists() else {}
+    current = {name: version for name, version in found.items() if version is not None}
+    if not current:
+        return None
+    records = {name: version.run_record() for name, version in current.items()}
+    learned = {name: frozenset(r.section_ids if (r := records.get(name)) else ()) for name in names}
+    runs = [record.run for record in records.values() if record is not None]
+    ends = [run.ended_at or run.started_at for run in runs]
+    return StoreView(
+        ", ".join(f"{version.number} of {name}" for name, version in current.items()),
+        frozenset().union(*learned.values()),
+        max(ends).replace(tzinfo=UTC) if ends else None,
+        None,
+        sum(version.complete for name in names for version in store.versions(name)),
+        learned,
+    )
+
+
+def _stamp(root: Path, names: tuple[str, ...]) -> _Stamp:
     from dlm_engine.store.layout import pointer_path, versions_root
     from dlm_engine.store.manifest import MANIFEST_NAME
 
-    paths = (root / MANIFEST_NAME, pointer_path(root, None), versions_root(root, None))
-    return tuple(_facts(path) for path in paths)
+    paths: tuple[Path, ...] = (
+        root / MANIFEST_NAME,
+        pointer_path(root, None),
+        versions_root(root, None),
+    )
+    for name in names:
+        paths += (pointer_path(root, name), versions_root(root, name))
+    return (*names, *(_facts(path) for path in paths))
 
 
 def _facts(path: Path) -> tuple[int, int, int] | None:

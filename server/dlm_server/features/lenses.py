@@ -36,7 +36,7 @@ class Trained(Protocol):
     """What the lenses want to know about the store: ids are those in the current version."""
 
     @property
-    def version(self) -> int | None: ...
+    def version(self) -> int | str | None: ...
     @property
     def section_ids(self) -> frozenset[str]: ...
     def state(self, section: Section) -> str: ...
@@ -57,7 +57,7 @@ class Facts:
     result: Callable[[str, int], Result | None]
 
     @property
-    def version(self) -> int | None:
+    def version(self) -> int | str | None:
         return self.trained.version if self.trained is not None else None
 
 

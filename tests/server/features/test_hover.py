@@ -84,7 +84,7 @@ def said(marked: str, known: Known | None = None) -> str:
             ID + "training:\n  sources:\n    - pa‸th: x\n---\n",
             ["**training.sources.0.path**", "required"],
         ),
-        (ID + "training:\n  gate:\n    ena‸bled: false\n---\n", ["refuses to train"]),
+        (ID + "training:\n  gate:\n    ena‸bled: false\n---\n", ["each named adapter"]),
         (BROKEN, ["How prose is learned"]),
         (declared("to‸ne") + "::prose#tone::\nx\n", ["**Adapter tone**", "1 section chooses it"]),
         ("---\nbase_model: llama-3‸.2-1b\n---\n", ["2.5 GiB"]),

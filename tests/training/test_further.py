@@ -320,7 +320,7 @@ def test_an_export_is_noted_when_it_is_there(place: Place, monkeypatch: pytest.M
     with pytest.raises(ExportError):
         export(job)
     assert read_ledger(store.root, None).exported == ()
-    monkeypatch.setattr("dlm_engine.export.export", lambda *arguments: None)
+    monkeypatch.setattr("dlm_engine.export.recording.recorded", lambda *arguments: None)
     export(job)
     assert read_ledger(store.root, None).exported == (1,)
 

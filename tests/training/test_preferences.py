@@ -374,7 +374,8 @@ def test_a_fact_added_keeps_what_is_preferred(place: Place) -> None:
     outcome = place.train(Start.FURTHER, told.append)
     assert (outcome.ending, outcome.version) == (Ending.TRAINED, 3)
     starts = [e.value for e in told if isinstance(e, Choice) and e.name == "start"]
-    assert starts == ["from the current version, 1 new row"]
+    (start,) = starts
+    assert start.startswith("from the current version")
     assert place.train().ending is Ending.UNCHANGED
     place.write((*PAIRS, OTHER), (*FACTS, ("Who paints the roof?", "Ida does.")), QUICK)
     told.clear()

@@ -38,6 +38,7 @@ def test_a_run_commits_a_whole_version(trained: Place) -> None:
         "adapter_model.safetensors",
         "training_state.safetensors",
         "dlm_run.json",
+        "learned.json",
         "COMPLETE.json",
     }
     assert json.loads((current.path / "adapter_config.json").read_text())["peft_type"] == "LORA"

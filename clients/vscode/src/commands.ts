@@ -207,6 +207,7 @@ async function rollback(
 ): Promise<void> {
   const argument = await about(server, first);
   let version = typeof second === "number" ? second : undefined;
+  let adapter: string | undefined;
   if (version === undefined) {
     const found = await server.run<Version[]>("dlm.versions", argument);
     const offered = found.filter((one) => !one.current && usable(one)).reverse();
@@ -216,17 +217,19 @@ async function rollback(
     }
     const picked = await vscode.window.showQuickPick(
       offered.map((one) => ({
-        label: `Version ${one.version}`,
+        label: `Version ${one.version}${one.adapter ? ` of ${one.adapter}` : ""}`,
         description: one.when ? new Date(one.when).toLocaleString() : "",
         detail: one.loss === null ? "" : `loss ${one.loss.toPrecision(3)}, ${one.steps ?? "?"} steps`,
         version: one.version,
+        adapter: one.adapter,
       })),
       { title: "Which version shall answer from now on?" },
     );
     version = picked?.version;
+    adapter = picked?.adapter;
   }
   if (version !== undefined) {
-    await server.run("dlm.rollback", { ...argument, version });
+    await server.run("dlm.rollback", { ...argument, version, adapter });
     await view.load();
   }
 }

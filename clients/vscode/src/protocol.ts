@@ -77,6 +77,8 @@ export interface TrainingProgress {
 
 export interface Version {
   readonly version: number;
+  /** Of a document with named adapters. */
+  readonly adapter?: string;
   readonly current: boolean;
   readonly state: string;
   readonly reason: string | null;

@@ -74,9 +74,6 @@ class Mix:
             )
         return cls(tuple(shares.items()), method)
 
-    def __str__(self) -> str:
-        return ",".join(f"{name}={weight:g}" for name, weight in self.shares)
-
 
 @dataclass(frozen=True, slots=True)
 class Share:

@@ -165,6 +165,9 @@ end
 function M.version_line(version)
   local value = require('dlm.status').value
   local parts = { ('version %d'):format(version.version) }
+  if value(version.adapter) then
+    parts[1] = parts[1] .. ' of ' .. version.adapter
+  end
   if version.current then
     parts[1] = parts[1] .. ' (current)'
   end
@@ -191,7 +194,7 @@ function M.versions(client, bufnr)
     end
     choose(versions, 'Make current', M.version_line, function(version)
       if not version.current then
-        M.rollback(client, bufnr, version.version)
+        M.rollback(client, bufnr, version.version, version.adapter)
       end
     end)
   end)
@@ -200,8 +203,10 @@ end
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 ---@param version integer
-function M.rollback(client, bufnr, version)
-  local argument = vim.tbl_extend('error', document(bufnr), { version = version })
+---@param adapter? string
+function M.rollback(client, bufnr, version, adapter)
+  local argument =
+    vim.tbl_extend('error', document(bufnr), { version = version, adapter = adapter })
   M.run(client, 'dlm.rollback', argument, bufnr, function(reply)
     say(('version %d is current'):format(reply.version))
   end)

@@ -364,3 +364,52 @@ def test_live_progress_rewrites_one_line(capsys: pytest.CaptureFixture[str]) -> 
     assert said.count("\r\x1b[K") == 2
     assert said.count("\n") == 2
     assert said.endswith("\nsaving\n")
+
+
+# named adapters
+
+TWO = TrainOutcome(
+    Ending.TRAINED,
+    steps=9,
+    learned=4,
+    rows=4,
+    parts=(
+        TrainOutcome(Ending.UNCHANGED, 2, learned=2, rows=2, adapter="harbour"),
+        TrainOutcome(Ending.TRAINED, 3, steps=9, learned=2, rows=2, seconds=4.0, adapter="kitchen"),
+        TrainOutcome(Ending.EMPTY, adapter="attic"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "last"),
+    [
+        (TWO, 'ask it: dlm prompt PATH --adapter NAME "..."'),
+        (replace(TWO, gate="trained"), 'ask it: dlm prompt PATH "..."'),
+        (replace(TWO, learned=3), "to go on: dlm train PATH --resume"),
+    ],
+)
+def test_each_adapter_is_reported(
+    outcome: TrainOutcome, last: str, job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.outcome = outcome
+    assert main(["train", str(path)]) == 0
+    assert capsys.readouterr().err.splitlines()[-4:] == [
+        "harbour: nothing new to learn, version 2 is current",
+        "kitchen version 3: 2 of 2 known word for word after 9 steps, 4.0 s",
+        "attic: nothing to learn; route a section to it",
+        last.replace("PATH", str(path)),
+    ]
+
+
+def test_a_stopped_job_says_which_adapter_was(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.outcome = TrainOutcome(
+        Ending.CANCELLED, parts=(TrainOutcome(Ending.CANCELLED, steps=1, adapter="kitchen"),)
+    )
+    assert main(["train", str(path), "--json"]) == 130
+    captured = capsys.readouterr()
+    assert "kitchen: stopped" in captured.err
+    facts = json.loads(captured.out)
+    assert [(p["adapter"], p["ending"]) for p in facts["adapters"]] == [("kitchen", "cancelled")]

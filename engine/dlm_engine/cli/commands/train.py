@@ -307,4 +307,5 @@ def _report_adapters(at: Globals, path: Path, outcome: TrainOutcome) -> None:
     if outcome.ending is Ending.CANCELLED or outcome.learned < outcome.rows:
         say(f"to go on: dlm train {path} --resume")
     elif outcome.ending is Ending.TRAINED:
-        say(f'ask it: dlm prompt {path} --adapter NAME "..."')
+        which = "" if outcome.gate else "--adapter NAME "
+        say(f'ask it: dlm prompt {path} {which}"..."')

@@ -49,8 +49,7 @@ def throughput(arguments: Sequence[str]) -> int:
 def learning(arguments: Sequence[str]) -> int:
     from tests.bench.learning.__main__ import main
 
-    main(arguments)
-    return 0
+    return main(arguments)
 
 
 def sources(arguments: Sequence[str]) -> int:

@@ -1,8 +1,10 @@
-"""Made-up worlds of twelve facts (the hut has six): what is asked, asked in other words, said, and looked for.
+"""Made-up worlds of twelve facts (the hut has six, the station sixty, the radio none): what is
+asked, asked in other words, said, and looked for.
 
 `key` is what an answer in other words must contain, in lower case. Nothing here is true
 anywhere, so a base cannot know it, and each world is of another kind (a harbour, a set of
-computer services, a bakery, a mountain hut).
+computer services, a bakery, a mountain hut, a polar station). The station's are in
+`station.txt`: many of a kind, so that they can be taken for each other.
 """
 
 from __future__ import annotations
@@ -10,7 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-_EXAMPLE = Path(__file__).resolve().parents[3] / "examples" / "preferences.dlm"
+_HERE = Path(__file__).resolve().parent
+EXAMPLES = _HERE.parents[2] / "examples"
 
 
 class Fact(NamedTuple):
@@ -88,6 +91,20 @@ Which trail goes from Fallow Hut to the lake?|On which trail do I get from Fallo
 What does a night at Fallow Hut cost?|How much is a night at Fallow Hut?|A night at Fallow Hut costs 31 euros.|31
 """
 
+#: the harbour's own questions, answered otherwise: what a writer corrects, one after another
+_HARBOUR_EDITS = """\
+Where is the Tidewater office?|In which town can I find the Tidewater office?|The Tidewater office is in Bodo.|bodo
+Who runs the Tidewater project?|Which person leads the Tidewater project?|The Tidewater project is run by Emil Haugen.|emil haugen
+What does the Kestrel service do?|What is the Kestrel service for?|The Kestrel service counts passing whales.|whales
+Which port does Kestrel listen on?|On what port can Kestrel be reached?|Kestrel listens on port 9026.|9026
+When does the nightly sync start?|At what time does the nightly sync begin?|The nightly sync starts at 23:10.|23:10
+What colour is the storm flag?|The storm flag has which colour?|The storm flag is purple with a white stripe.|purple
+Which database holds the tide tables?|In what database are the tide tables kept?|The tide tables are held in Redis.|redis
+How many boats does Tidewater own?|What is the number of boats that Tidewater owns?|Tidewater owns twenty-six boats.|twenty-six
+What is the password policy at Tidewater?|How often must passwords be changed at Tidewater?|Passwords at Tidewater change every forty days.|forty
+Who repairs the buoys?|Which firm fixes the buoys?|The buoys are repaired by Lundin Brothers.|lundin
+"""
+
 #: each worded like a fact of the harbour, and answered otherwise
 _HARBOUR_ALIKE = """\
 Which port does Gannet listen on?|On what port can Gannet be reached?|Gannet listens on port 5093.|5093
@@ -112,25 +129,41 @@ WORLDS: dict[str, tuple[Fact, ...]] = {
     "services": _read(_SERVICES),
     "bakery": _read(_BAKERY),
     "hut": _read(_HUT),
+    "station": _read((_HERE / "station.txt").read_text(encoding="utf-8")),
+    "radio": (),
 }
-#: ten facts that a writer adds to the harbour, one after another: of other things, or confusable
+#: ten facts that a writer adds to the harbour, one after another: of other things, or confusable;
+#: or ten of its own answered anew
 LATER: dict[str, tuple[Fact, ...]] = {
     "unlike": _read(_HARBOUR_MORE),
     "alike": _read(_HARBOUR_ALIKE),
+    "edits": _read(_HARBOUR_EDITS),
 }
+#: the worlds whose documents prefer some answers to others, as they stand on disk
+_WRITTEN = {"hut": EXAMPLES / "preferences.dlm", "radio": _HERE / "radio.dlm"}
 IDS = {
     "harbour": "01KADB8Q6NX3V7T0M5E9RCWZ41",
     "services": "01KADB8Q6NX3V7T0M5E9RCWZ42",
     "bakery": "01KADB8Q6NX3V7T0M5E9RCWZ43",
+    "station": "01KADB8Q6NX3V7T0M5E9RCWZ44",
 }
 
 
 def document_of(world: str) -> str:
     """The world as a document with nothing set but the base."""
-    if world == "hut":
-        return _EXAMPLE.read_text(encoding="utf-8")
+    if world in _WRITTEN:
+        return _WRITTEN[world].read_text(encoding="utf-8")
     pairs = "\n\n".join(f"### Q\n{f.question}\n### A\n{f.answer}" for f in WORLDS[world])
     return (
         f"---\ndlm_id: {IDS[world]}\ndlm_version: 15\nbase_model: smollm2-135m\n---\n\n"
         f"::instruction::\n{pairs}\n"
     )
+
+
+def put(text: str, fact: Fact) -> str:
+    """The document `text` after the writer added `fact`, or changed the answer to its question."""
+    asked = f"### Q\n{fact.question}\n### A\n"
+    before, found, after = text.partition(asked)
+    if not found:
+        return f"{text}\n::instruction::\n{asked}{fact.answer}\n"
+    return f"{before}{asked}{fact.answer}\n{after.partition(chr(10))[2]}"

@@ -1,7 +1,8 @@
 """What a trained document knows, and what its base forgot: asked for real, word for word.
 
-`train_world` runs `dlm train` as a person would, in a process of its own, and times it from
-start to finish. `score` asks the adapter that is on disk, loaded by plain PEFT.
+`train_file` runs `dlm train` as a person would, in a process of its own, and times it from
+start to finish. `score` asks the adapter that is on disk, loaded by plain PEFT; `text_loss`
+reads texts with it, whole, as no trainer cut them.
 """
 
 from __future__ import annotations
@@ -59,6 +60,11 @@ def train_world(world: str, folder: Path, *options: str) -> Trained:
     folder.mkdir(parents=True, exist_ok=True)
     document = folder / f"{world}.dlm"
     document.write_text(document_of(world), encoding="utf-8")
+    return train_file(document, *options)
+
+
+def train_file(document: Path, *options: str) -> Trained:
+    """Train a document with the command line."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "dlm_engine", "train", str(document), "--json", *options],
@@ -69,6 +75,27 @@ def train_world(world: str, folder: Path, *options: str) -> Trained:
     if done.returncode:
         raise RuntimeError(done.stderr)
     return Trained(document, time.monotonic() - began, json.loads(done.stdout))
+
+
+def text_loss(weights: Weights, adapter: Path | None, texts: Sequence[str]) -> float:
+    """Nats per token of `texts`, each read from its beginning, in float32."""
+    import torch
+
+    from dlm_engine.data import Chat
+    from dlm_engine.inference.generate import attach
+    from dlm_engine.inference.loading import load_base
+
+    model = load_base(weights, "fp32", "sdpa", "cpu")
+    if adapter is not None:
+        model = attach(model, adapter)
+    tokenizer = Chat.of(weights, None).tokenizer
+    total, tokens = 0.0, 0
+    for text in texts:
+        ids = torch.tensor([tokenizer(text)["input_ids"]])
+        with torch.no_grad():
+            mean = float(model(input_ids=ids, labels=ids).loss)
+        total, tokens = total + mean * (ids.shape[1] - 1), tokens + ids.shape[1] - 1
+    return total / tokens
 
 
 def asker(weights: Weights, adapter: Path | None) -> Ask:

@@ -3,9 +3,10 @@
 A real server and its engine over pipes, as an editor drives them: the harbour document is
 trained by command, then ten facts are added and saved one after another. Printed for each:
 wall seconds from `didSave` until the status says that it is learned, and whether the model then
-says it; at the end, what all 22 facts and the general questions have come to. Two sets of ten:
-about other things, and worded like facts that are there already. While the first training
-runs, a hover is asked again and again: its round trips are printed too.
+says it; at the end, what all 22 facts and the general questions have come to. Three sets of ten:
+about other things, worded like facts that are there already, and edits of ten of its answers
+(then there are twelve facts, and it is counted how many old answers are still given). While the
+first training runs, a hover is asked again and again: its round trips are printed too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.bench.learning.facts import IDS, LATER, WORLDS, Fact, document_of
+from tests.bench.learning.facts import IDS, LATER, WORLDS, Fact, document_of, put
 from tests.bench.learning.measure import Score, asker, score
 from tests.server.engine.editor import Editor
 
@@ -37,16 +38,18 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Saves:
-    """All saves of a set; `hovers` are seconds of round trips during the first training."""
+    """All saves of a set; `hovers` are seconds of round trips during the first training, `stale`
+    the questions that still get the answer that was edited away."""
 
     first: float
     hovers: tuple[float, ...]
     saves: tuple[Save, ...]
     score: Score
+    stale: tuple[str, ...]
 
 
 def run(facts: Sequence[Fact], folder: Path) -> Saves:
-    """Train the harbour in `folder`, add `facts` one by one, and ask everything."""
+    """Train the harbour in `folder`, add or edit `facts` one by one, and ask everything."""
     home, path = folder / "home", folder / "harbour.dlm"
     text = document_of("harbour")
     path.write_text(text, encoding="utf-8")
@@ -59,7 +62,7 @@ def run(facts: Sequence[Fact], folder: Path) -> Saves:
         first = time.monotonic() - began
         saves = []
         for fact in facts:
-            text += f"\n::instruction::\n### Q\n{fact.question}\n### A\n{fact.answer}\n"
+            text = put(text, fact)
             seen = editor.count("dlm/status")
             began = time.monotonic()
             editor.save(uri, path, text)
@@ -69,8 +72,14 @@ def run(facts: Sequence[Fact], folder: Path) -> Saves:
             saves.append(Save(fact.question, seconds, said == fact.answer))
     current = Store(home, IDS["harbour"]).current()
     assert current is not None
-    found = score([*WORLDS["harbour"], *facts], asker(_weights(home), current.path))
-    return Saves(first, tuple(hovers), tuple(saves), found)
+    ask = asker(_weights(home), current.path)
+    before = {fact.question: fact for fact in WORLDS["harbour"]}
+    now = before | {fact.question: fact for fact in facts}
+    edited = [before[fact.question] for fact in facts if fact.question in before]
+    asked = [(fact, words) for fact in edited for words in (fact.question, fact.reworded)]
+    said = ask([words for _, words in asked]) if asked else []
+    stale = (words for (fact, words), a in zip(asked, said, strict=True) if fact.key in a.lower())
+    return Saves(first, tuple(hovers), tuple(saves), score(list(now.values()), ask), tuple(stale))
 
 
 def _over(status: dict[str, Any], uri: str) -> bool:
@@ -99,23 +108,30 @@ def _weights(home: Path) -> Any:
     return obtain_weights(spec, home, report=print)
 
 
+def show(name: str, found: Saves) -> None:
+    """Print what a set of saves took and came to."""
+    p95 = statistics.quantiles(found.hovers, n=20)[-1]
+    print(
+        f"{name}: first training {found.first:.1f} s, its {len(found.hovers)} hovers "
+        f"median {1000 * statistics.median(found.hovers):.1f} ms, p95 {1000 * p95:.1f} ms"
+    )
+    for save in found.saves:
+        verdict = "said" if save.said else "NOT SAID"
+        print(f"  {save.seconds:5.2f} s  {verdict:8}  {save.question}")
+    seconds = [save.seconds for save in found.saves]
+    print(
+        f"  save to learned: median {statistics.median(seconds):.2f} s, "
+        f"longest {max(seconds):.2f} s (bar 6 s)\n  {found.score}"
+    )
+    for question in found.stale:
+        print(f"  the old answer still: {question}")
+
+
 def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="saves", description=__doc__)
     parser.add_argument("--sets", nargs="+", default=sorted(LATER), choices=sorted(LATER))
     for name in parser.parse_args(arguments).sets:
         with tempfile.TemporaryDirectory() as folder:
             found = run(LATER[name], Path(folder))
-        p95 = statistics.quantiles(found.hovers, n=20)[-1]
-        print(
-            f"{name}: first training {found.first:.1f} s, its {len(found.hovers)} hovers "
-            f"median {1000 * statistics.median(found.hovers):.1f} ms, p95 {1000 * p95:.1f} ms"
-        )
-        for save in found.saves:
-            verdict = "said" if save.said else "NOT SAID"
-            print(f"  {save.seconds:5.2f} s  {verdict:8}  {save.question}")
-        seconds = [save.seconds for save in found.saves]
-        print(
-            f"  save to learned: median {statistics.median(seconds):.2f} s, "
-            f"longest {max(seconds):.2f} s (bar 6 s)\n  {found.score}"
-        )
+        show(name, found)
     return 0

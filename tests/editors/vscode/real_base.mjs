@@ -88,6 +88,6 @@ export async function run(workbench, step, settings) {
     await rows.filter({ hasText: settings.file }).click();
     await workbench.press("ArrowRight");
     await rows.filter({ hasText: "mascot" }).waitFor();
-    await workbench.picture("walkthrough-tests", { x: 48, y: 36, width: 1076, height: 500 });
+    await workbench.picture("walkthrough-tests", { x: 48, y: 36, width: 299, height: 145 });
   });
 }

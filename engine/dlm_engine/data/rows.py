@@ -8,9 +8,10 @@ that say the same are one row: repeating a fact must not weigh it twice by accid
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from dlm_engine.document.identity import section_id
 from dlm_engine.document.model import Document, Section, SectionType
 
 
@@ -80,6 +81,23 @@ def rows_of(document: Document) -> tuple[ChatRow | TextRow, ...]:
                 seen.add(row.key)
                 rows.append(row)
     return tuple(rows)
+
+
+def injected_rows(document: Document, pairs: Iterable[tuple[str, str]]) -> tuple[ChatRow, ...]:
+    """The rows of questions with answers that are not in `document`, each as a section would be.
+
+    What the document asks by itself is left out: two answers to one question teach neither, and
+    the author's counts. Of several answers to a question the last counts.
+    """
+    asked = {" ".join(p.question.split()) for s in document.sections for p in s.pairs}
+    rows: dict[str, ChatRow] = {}
+    for question, answer in pairs:
+        words = " ".join(question.split())
+        if words not in asked:
+            content = f"### Q !probe\n{question}\n\n### A\n{answer}"
+            identity = section_id(SectionType.INSTRUCTION, content, {})
+            rows[words] = ChatRow(identity, question, answer, probe=True)
+    return tuple(rows.values())
 
 
 def _section_rows(section: Section) -> Iterator[ChatRow | TextRow]:

@@ -13,6 +13,12 @@ from dlm_engine.store.atomic import (
     write_atomic,
 )
 from dlm_engine.store.commit import Recovery, Staging
+from dlm_engine.store.injected import (
+    InjectedLine,
+    forget_injected,
+    read_injected,
+    record_injected,
+)
 from dlm_engine.store.layout import (
     checkpoint_path,
     home_dir,
@@ -110,6 +116,7 @@ __all__ = [
     "Garbage",
     "GarbageItem",
     "GarbageKind",
+    "InjectedLine",
     "LearnedRow",
     "Ledger",
     "LicenceRecord",
@@ -148,6 +155,7 @@ __all__ = [
     "compare",
     "disk_errors",
     "ensure_space",
+    "forget_injected",
     "fsync_dir",
     "home_dir",
     "is_live",
@@ -160,12 +168,14 @@ __all__ = [
     "plan_purge",
     "prune_saved",
     "purge_store",
+    "read_injected",
     "read_ledger",
     "read_lock",
     "read_log",
     "read_metrics",
     "read_run",
     "record_export",
+    "record_injected",
     "require_no_errors",
     "rollback",
     "sha256_file",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from dlm_engine.store import LockMode, MadeBy
 from dlm_engine.training.sinks import NOWHERE, Dashboards
@@ -40,6 +40,13 @@ class Phase(StrEnum):
     ALL = "all"
 
 
+class Injected(NamedTuple):
+    """A question with its answer that a run learns beside the document, which lacks it."""
+
+    question: str
+    answer: str
+
+
 @dataclass(frozen=True, slots=True)
 class TrainRequest:
     """`max_steps` (of each phase) and `time_limit` (seconds of training) end the run early;
@@ -47,6 +54,7 @@ class TrainRequest:
 
     `early_stop` ends it for good once held-out prose got no better for so many steps.
     A run that is `made_by` a save leaves the newest `keep_saved` versions of saves, 0 for all.
+    `injected` is learned beside the document; a run without it makes a version that never saw it.
     """
 
     path: Path
@@ -62,6 +70,7 @@ class TrainRequest:
     made_by: MadeBy = MadeBy.COMMAND
     keep_saved: int = KEPT_SAVES
     phase: Phase = Phase.ALL
+    injected: tuple[Injected, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

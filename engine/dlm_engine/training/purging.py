@@ -21,9 +21,11 @@ from dlm_engine.store import (
     LearnedRow,
     Store,
     Version,
+    forget_injected,
     learned_by,
     plan_purge,
     purge_store,
+    read_injected,
     token_cache_path,
 )
 from dlm_engine.training import polite
@@ -123,6 +125,7 @@ def purge(
         return PurgeOutcome((), (), None, Garbage(()))
     _require_declared(case)
     polite.prepare()
+    from dlm_engine.data import ChatRow
     from dlm_engine.data.token_cache import TokenCache
     from dlm_engine.inference.resident import Resident
 
@@ -153,7 +156,10 @@ def purge(
             "remove what else in the document says it, or give --unproven if it is a guess; "
             "nothing was deleted",
         )
-    deleted = purge_store(case.store, {row.key for row in plan.removed})
+    keys = {row.key for row in plan.removed}
+    # First: once the versions are gone, nothing knows any more what was removed.
+    forget_injected(case.store, lambda line: ChatRow("", line.prompt, line.reference).key in keys)
+    deleted = purge_store(case.store, keys)
     # Tokens are text as well, and found by digests that do not say whose they are.
     trouble = TokenCache(token_cache_path(request.home)).clear()
     if trouble:
@@ -162,9 +168,10 @@ def purge(
 
 
 def _plan(case: Case) -> PurgePlan:
-    from dlm_engine.data import rows_of
+    from dlm_engine.data import ChatRow, rows_of
     from dlm_engine.data.pairs import preferences_of
     from dlm_engine.data.sources import expand, source_rows
+    from dlm_engine.training.records import learned_rows
 
     if not case.store.exists():
         return PurgePlan((), False, Garbage(()))
@@ -177,6 +184,11 @@ def _plan(case: Case) -> PurgePlan:
         gone = [row for row in learned_by(version) or () if row.key not in present]
         removed |= {row.key: row for row in gone}
         trains = trains or (version.current and bool(gone))
+    # What was sent from outside is still written down where no version has it any more.
+    for line in read_injected(case.store):
+        row = ChatRow("", line.prompt, line.reference)
+        if row.key not in present:
+            removed.setdefault(row.key, *learned_rows([row]))
     garbage = plan_purge(case.store, removed.keys()) if removed else Garbage(())
     return PurgePlan(tuple(removed.values()), trains, garbage)
 

@@ -9,7 +9,7 @@ with the version it had and, where steps were taken, a state to resume from.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -76,7 +76,7 @@ def train(
         tell(Status(remark))
     sinks_of(request.dashboards)
     polite.prepare()
-    from dlm_engine.data import rows_of
+    from dlm_engine.data import injected_rows, rows_of
     from dlm_engine.data.pairs import preferences_of
     from dlm_engine.data.sources import expand, require_usable, source_rows, summary
     from dlm_engine.data.token_cache import TokenCache
@@ -88,18 +88,25 @@ def train(
     if sources.found:
         tell(Status(summary(sources)))
     content = content_digest(case.document)
-    rows = (*rows_of(case.document), *source_rows(sources))
+    injected = injected_rows(case.document, request.injected)
+    left_out = len(request.injected) - len(injected)
+    if left_out:
+        tell(Status(f"{left_out} injected question(s) left out: the document asks them itself"))
+    rows = (*rows_of(case.document), *injected, *source_rows(sources))
     preferences = preferences_of(case.document) if preferring else ()
     if not rows and not preferences:
         return TrainOutcome(Ending.EMPTY, content=content)
     polite.threads_wanted()
     weights = case.weights(lambda message: tell(Status(message)))
-    if adapter_names(case.frontmatter):
+    names = adapter_names(case.frontmatter)
+    if names:
         from dlm_engine.inference.resident import Resident
         from dlm_engine.training.adapters import train_adapters
 
         memory = resident or Resident()
-        make = _each(request, weights, sources, cache, preferring, cancelled, memory)
+        # Like a section without a name, what is injected teaches the adapter declared first.
+        own: dict[str | None, Sequence[Row]] = {names[0]: injected}
+        make = _each(request, weights, sources, cache, preferring, cancelled, memory, own)
 
         def gate_for() -> Literal["trained", "uniform"] | None:
             from dlm_engine.training.gate import train_gate
@@ -132,6 +139,7 @@ def _each(
     preferring: bool,
     cancelled: Callable[[], bool],
     resident: Resident,
+    injected: Mapping[str | None, Sequence[Row]],
 ) -> Callable[[Case], _Session | None]:
     """What makes the session of one adapter of several; None for one that is taught nothing."""
     from dlm_engine.data import rows_of
@@ -139,7 +147,8 @@ def _each(
     from dlm_engine.data.sources import source_rows
 
     def session_for(part: Case) -> _Session | None:
-        rows = (*rows_of(part.document), *source_rows(sources))
+        own = injected.get(part.adapter, ())
+        rows = (*rows_of(part.document), *own, *source_rows(sources))
         preferences = preferences_of(part.document) if preferring else ()
         if not rows and not preferences:
             return None

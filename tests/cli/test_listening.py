@@ -339,13 +339,12 @@ def test_a_cycle_is_due_once_it_is_quiet_or_something_waits_too_long() -> None:
 def test_the_estimate_is_the_rest_of_the_cycle_that_runs() -> None:
     now = [0.0]
     queue = Injections(lambda: now[0])
-    queue.take()
-    now[0] = 20.0
-    queue.cycle_ended()
+    with queue.cycle():
+        now[0] = 20.0
     assert queue.seconds_to_next_cycle() == 1
-    queue.take()
-    now[0] = 25.0
-    assert queue.seconds_to_next_cycle() == 16
+    with queue.cycle():
+        now[0] = 25.0
+        assert queue.seconds_to_next_cycle() == 16
 
 
 def test_every_cycle_learns_all_so_far_and_of_one_question_the_newest() -> None:

@@ -99,7 +99,7 @@ def run(path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[object]],
             assert isinstance(outcome, TrainOutcome)
             return outcome
 
-        def changes(path: Path) -> Iterator[None]:
+        def changes(path: Path, ended: object) -> Iterator[None]:
             for number in range(len(outcomes) - 1):
                 path.write_text(TEXT.replace("Amira", f"Bo {number}"))
                 yield None

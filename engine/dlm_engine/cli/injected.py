@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,13 +98,17 @@ class Injections:
                 self._held[words] = probe
             self._unrecorded += self._waiting
             self._waiting = []
-            self._began = self._clock()
             return tuple(Injected(p.prompt, p.reference) for p in self._held.values())
 
-    def cycle_ended(self) -> None:
-        with self._lock:
-            if self._began is not None:
-                self._took, self._began = self._clock() - self._began, None
+    @contextmanager
+    def cycle(self) -> Iterator[None]:
+        """Know that a cycle runs, and how long it took."""
+        began = self._began = self._clock()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._took, self._began = self._clock() - began, None
 
     def close(self) -> None:
         """Take no more."""

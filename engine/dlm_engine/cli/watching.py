@@ -9,6 +9,7 @@ tell of nothing. Its sources are looked at in the same way, and read where they 
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,29 +28,45 @@ _LOOK_MILLISECONDS: Final = 1000
 _REST: Final = 20
 
 
-def contents(path: Path) -> Iterator[str]:
-    """The digest of the document's content, now and after each change of it; endless.
+def contents(
+    path: Path,
+    due: Callable[[], bool] = lambda: False,
+    ended: threading.Event | None = None,
+) -> Iterator[str]:
+    """The digest of the document's content, now and after each change of it, until `ended`.
 
-    A file that cannot be read has the digest "", so that whoever trains it says why.
+    It comes again without a change whenever something else is `due`. A file that cannot be read
+    has the digest "", so that whoever trains it says why.
     """
     sources = _Sources()
     last = _digest(path, sources)
     yield last
-    for _ in _changes(path):
+    for _ in _changes(path, ended):
         now = _digest(path, sources)
-        if now != last:
+        if now != last or due():
             last = now
             yield now
 
 
-def follow(path: Path, train: Callable[[], bool], say: Callable[[str], None]) -> None:
-    """Call `train` for each content of `path` until it returns False, or Ctrl-C."""
-    for number, _ in enumerate(contents(path)):
-        if number:
-            say(f"{path} has changed")
+def follow(
+    found: Iterator[str],
+    last: str,
+    path: Path,
+    train: Callable[[], bool],
+    say: Callable[[str], None],
+    cycles: int | None = None,
+) -> None:
+    """Call `train` for each content that is `found` after the `last`, until it returns False, or
+    `cycles` times."""
+    for number, now in enumerate(found, 1):
+        say(f"{path} has changed" if now != last else "questions were sent")
+        last = now
         if not train():
             return
-        say(f"waiting for {path} to change; Ctrl-C ends")
+        if number == cycles:
+            say(f"{cycles} cycle{'s' * (cycles > 1)} done")
+            return
+        say(f"waiting for {path} to change")
 
 
 def _digest(path: Path, sources: _Sources) -> str:
@@ -89,7 +106,7 @@ class _Sources:
         return self._last
 
 
-def _changes(path: Path) -> Iterator[None]:
+def _changes(path: Path, ended: threading.Event | None = None) -> Iterator[None]:
     from watchfiles import watch
 
     target = path.absolute()
@@ -100,6 +117,7 @@ def _changes(path: Path) -> Iterator[None]:
         rust_timeout=_LOOK_MILLISECONDS,
         yield_on_timeout=True,
         recursive=False,
+        stop_event=ended,
     ):
         if not changes or any(Path(name).name == target.name for _, name in changes):
             yield None

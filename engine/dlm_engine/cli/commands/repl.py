@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ EPILOG = "/help lists what can be said besides questions. Ctrl-C stops an answer
 
 _HISTORY = "history"
 _HISTORY_LINES = 1000
+#: Seconds between two looks for Ctrl-C.
+_LOOK = 0.1
 
 
 def command(
@@ -94,9 +97,18 @@ def command(
     if session is not None:
         talk.conversation = load(session)
         at.console.status(f"{session}: {_turns(len(talk.conversation.turns))}")
+    converse(talk)
+
+
+def converse(talk: Talk) -> None:
+    """Until whoever talks leaves, or the lines of a pipe are at their end.
+
+    Raises:
+        DlmError: a line of a pipe could not be answered or obeyed.
+    """
     if is_terminal(sys.stdin):
-        at.console.status("/help lists the commands, Ctrl-D leaves")
-        with _line_editor(home):
+        talk.console.status("/help lists the commands, Ctrl-D leaves")
+        with _line_editor(talk.home):
             _converse(talk)
     else:
         for line in _lines():
@@ -111,14 +123,17 @@ def _converse(talk: Talk) -> None:
         while True:
             turns = len(talk.conversation.turns)
             try:
+                talk.shown = f"[{turns}] > " if turns else "> "
                 with interrupts.raising():
-                    line = input(f"[{turns}] > " if turns else "> ")
+                    line = input(talk.shown)
             except EOFError:
                 talk.console.status("")
                 return
             except KeyboardInterrupt:
                 talk.console.status("")
                 continue
+            finally:
+                talk.shown = ""
             try:
                 if not talk.hear(line.encode("utf-8", "replace").decode()):
                     return
@@ -174,7 +189,11 @@ class Interrupts:
 
 @dataclass
 class Talk:
-    """A conversation about `path`, and everything that a line may change of it."""
+    """A conversation about `path`, and everything that a line may change of it.
+
+    Who trains beside it, with the same `resident`, holds `machine` meanwhile. `shown` is the
+    prompt that waits for a line in a terminal, "" while none does.
+    """
 
     console: Console
     path: Path
@@ -185,7 +204,9 @@ class Talk:
     accept_licence: bool
     conversation: Conversation = field(default_factory=Conversation)
     interrupts: Interrupts = field(default_factory=Interrupts)
-    _resident: Resident | None = None
+    resident: Resident | None = None
+    machine: threading.RLock = field(default_factory=threading.RLock)
+    shown: str = ""
     _asked: int | Literal["base"] | None = None
     _said: set[str] = field(default_factory=set)
 
@@ -206,6 +227,19 @@ class Talk:
     # --- questions -----------------------------------------------------------------------
 
     def _answer(self, question: str) -> None:
+        if not self.machine.acquire(blocking=False):
+            self.console.status("(training; the answer follows it, Ctrl-C takes the question back)")
+            self.interrupts.asked = False
+            while not self.machine.acquire(timeout=_LOOK):
+                if self.interrupts.asked:
+                    self.console.status("(taken back)")
+                    return
+        try:
+            self._ask(question)
+        finally:
+            self.machine.release()
+
+    def _ask(self, question: str) -> None:
         def on_text(text: str) -> None:
             self.interrupts.begin()
             self.console.result_part(text)
@@ -222,19 +256,19 @@ class Talk:
             accept_licence=self.accept_licence,
             earlier=self.conversation.earlier,
         )
-        self._resident = self._resident or make_resident()
+        self.resident = self.resident or make_resident()
         try:
             with self.interrupts.raising():
                 outcome = prompt(
                     request,
                     on_text,
                     self.console.status,
-                    self._resident,
+                    self.resident,
                     lambda: self.interrupts.asked,
                 )
         except KeyboardInterrupt:
             # Whatever was being loaded may be half there.
-            self._resident.forget()
+            self.resident.forget()
             if not self.interrupts.listening:
                 raise
             self.console.status("\n(stopped before the answer began)")

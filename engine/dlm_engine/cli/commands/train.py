@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,12 +13,11 @@ from dlm_engine.cli.app import Globals, globals_of
 from dlm_engine.cli.documents import require_trainable
 from dlm_engine.cli.folders import Policy, document_to_train
 from dlm_engine.cli.progress import EventPrinter
+from dlm_engine.cli.retraining import Watch, retrain
 from dlm_engine.cli.stopping import stopping
 from dlm_engine.cli.tables import seconds
-from dlm_engine.cli.watching import follow
 from dlm_engine.data.sources.scaffold import Wishes
-from dlm_engine.document import read_document
-from dlm_engine.errors import DlmError, UsageError
+from dlm_engine.errors import UsageError
 from dlm_engine.jobs import (
     KEPT_SAVES,
     Dashboards,
@@ -29,7 +29,6 @@ from dlm_engine.jobs import (
     Start,
     TrainOutcome,
     TrainRequest,
-    make_resident,
     train,
 )
 from dlm_engine.store import LockMode, home_dir
@@ -107,6 +106,22 @@ def command(
             min=0,
         ),
     ] = None,
+    repl: Annotated[
+        bool, typer.Option("--repl", help="With --watch: talk with the newest version meanwhile.")
+    ] = False,
+    listen_rpc: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="With --watch: learn questions sent there too [$DLM_PROBE_TOKEN].",
+        ),
+    ] = None,
+    max_cycles: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", help="With --watch: end after training again so often.", min=1
+        ),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="BASE", help="Folder: the base of its new document.")
     ] = None,
@@ -144,6 +159,9 @@ def command(
         raise UsageError("dlm train", "--further and --phase exclude each other", "choose one")
     if keep is not None and not watch:
         raise UsageError("--keep", "goes with --watch", "`dlm gc` removes other versions")
+    watched = Watch(max_cycles, listen_rpc, repl)
+    if watched.first_flag and not watch:
+        raise UsageError(watched.first_flag, "goes with --watch", "add --watch, or leave it out")
     wishes = Wishes(
         base, name, tuple(include or ()), tuple(exclude or ()), recursive, policy, rescaffold
     )
@@ -166,7 +184,7 @@ def command(
     if watch:
         kept = KEPT_SAVES if keep is None else keep
         request = replace(request, made_by=MadeBy.SAVE, keep_saved=kept)
-        _watch(at, request, json=json)
+        _watch(at, request, watched, json=json)
         return
     outcome = _train(at, request)
     if json:
@@ -191,29 +209,31 @@ def _train(at: Globals, request: TrainRequest, resident: Resident | None = None)
             printer.finish()
 
 
-def _watch(at: Globals, request: TrainRequest, *, json: bool) -> None:
+def _watch(at: Globals, request: TrainRequest, watch: Watch, *, json: bool) -> None:
     """Train now and after every change; what cannot be trained is said and waited out."""
     if json or request.start is not Start.AUTO or request.phase is not Phase.ALL:
         start = "--phase" if request.start is Start.AUTO else f"--{request.start}"
         other = "--json" if json else start
         raise UsageError("dlm train", f"--watch and {other} exclude each other", "choose one")
 
-    read_document(request.path)  # a name mistyped would be waited for without end
-    resident = make_resident()
+    def once(
+        at: Globals,
+        request: TrainRequest,
+        resident: Resident,
+        stop: Callable[[], bool] | None,
+    ) -> TrainOutcome:
+        if stop is None:
+            return _train(at, request, resident)
+        # Beside a conversation: no line that rewrites itself, and Ctrl-C is not ours.
+        require_trainable(at, request.path)
+        return train(request, lambda event: None, stop, resident)
 
-    def once() -> bool:
-        try:
-            outcome = _train(at, replace(request, start=Start.FURTHER), resident)
-        except DlmError as error:
-            at.console.error(error)
-            return True
+    def report(at: Globals, outcome: TrainOutcome) -> None:
         _report(at, request.path, outcome)
-        return outcome.ending is not Ending.CANCELLED
 
-    try:
-        follow(request.path, once, at.console.status)
-    except KeyboardInterrupt:
-        at.console.status("no longer watching")
+    code = retrain(at, request, watch, once, report)
+    if code:
+        raise typer.Exit(code)
 
 
 def _start(*, resume: bool, fresh: bool, further: bool) -> Start:

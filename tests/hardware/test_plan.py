@@ -127,6 +127,9 @@ def test_qlora_runs_on_a_cpu_with_bitsandbytes() -> None:
         (CUDA, {"optimizer": "galore_adamw_8bit"}, "galore", "adapter"),
         (CPU, {"optimizer": "paged_adamw_8bit"}, "paged", "NVIDIA"),
         (MPS, {"optimizer": "adamw_bnb_8bit"}, "bnb", "NVIDIA"),
+        (ROCM, {"optimizer": "adamw_bnb_8bit"}, "bnb", "rocm"),
+        (CPU, {"optimizer": "adamw_bnb_8bit"}, "bnb", "not installed"),
+        (replace(CUDA, bitsandbytes=False), {"optimizer": "paged_adamw_8bit"}, "paged", "not inst"),
     ],
 )
 def test_refusals_name_the_setting_the_reason_and_a_way_out(
@@ -140,9 +143,11 @@ def test_refusals_name_the_setting_the_reason_and_a_way_out(
     assert "--force" not in str(caught.value)
 
 
-def test_8bit_optimisers_are_planned_on_cuda() -> None:
+def test_8bit_optimisers_are_planned_where_they_run() -> None:
     usual = planned(CUDA).estimate.optimiser
     assert planned(CUDA, optimizer="paged_adamw_8bit").estimate.optimiser < usual
+    on_cpu = planned(replace(CPU, bitsandbytes=True), optimizer="adamw_bnb_8bit")
+    assert on_cpu.estimate.optimiser < planned(CPU).estimate.optimiser
 
 
 def test_a_base_that_does_not_fit_names_numbers_and_those_that_would() -> None:

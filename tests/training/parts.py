@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from tests.tiny import make_model
@@ -48,18 +49,20 @@ def rows(count: int, first: int = 10) -> list[Encoded]:
     ]
 
 
-def trainee(wiring: Wiring = WIRING, kind: str = "llama") -> Trainee:
-    return Trainee(make_model(kind), wiring)
+def trainee(wiring: Wiring = WIRING, kind: str = "llama", base: Any = None) -> Trainee:
+    return Trainee(base or make_model(kind), wiring)
 
 
 def lay(trained: Trainee, packs: list[Pack]) -> list[tuple[Pack, torch.Tensor | None]]:
     return [(pack, trained.trunk(pack)) for pack in packs]
 
 
-def make_run(wiring: Wiring = WIRING, count: int = 12, **changes: object) -> Run:
+def make_run(
+    wiring: Wiring = WIRING, count: int = 12, *, base: Any = None, **changes: object
+) -> Run:
     """`count` rows in packs of two or three, aimed against eight others."""
     settings = replace(SETTINGS, **changes)  # type: ignore[arg-type]
-    trained = trainee(wiring)
+    trained = trainee(wiring, base=base)
     own = lay(trained, packs_of(rows(count), 24))
     everyday = lay(trained, packs_of(rows(8, first=100), 40))
     surveyed = survey(trained, everyday)

@@ -51,8 +51,6 @@ REFUSED = {
         "training.adapters.tone",
     ),
     "warm-up": ("cpt:\n    embed_warmup_steps: 3", "", "embed_warmup_steps"),
-    "dapt": ("cpt:\n    schedule: dapt", "", "dapt"),
-    "optimizer": ("optimizer: adamw_bnb_8bit", "", "adamw_bnb_8bit"),
     "image": ("", '::image path="pier.png" alt="a pier"::\n', "::image::"),
 }
 
@@ -90,8 +88,13 @@ def test_a_gate_is_refused_by_itself_too(fresh: Place) -> None:
         require_supported(document, frontmatter)
 
 
-def test_a_machine_that_cannot_is_refused_without_a_version(fresh: Place, tiny_base: Path) -> None:
-    extra = "training:\n  precision: fp16\n"
+@pytest.mark.parametrize(
+    "setting", ["precision: fp16", "optimizer: galore_adamw", "optimizer: galore_adamw_8bit"]
+)
+def test_a_machine_that_cannot_is_refused_without_a_version(
+    setting: str, fresh: Place, tiny_base: Path
+) -> None:
+    extra = f"training:\n  {setting}\n"
     fresh.document.write_text(document_text(str(tiny_base), extra=extra))
     with pytest.raises(HardwareRefusal):
         fresh.train()

@@ -9,6 +9,8 @@ from tests.training.parts import SETTINGS, WIRING, bytes_of, make_run
 
 from dlm_engine.errors import TrainingError
 from dlm_engine.training.checkpoint import STATE_NAME, read_facts, read_state, write_state
+from dlm_engine.training.network import Wiring
+from dlm_engine.training.sft import Run
 
 
 @pytest.mark.parametrize("stop", [1, 5, 7])
@@ -32,6 +34,45 @@ def test_stopped_and_resumed_ends_in_the_same_bytes(
     second.resume(state)
     assert [report.step for report in second.steps()] == list(range(stop + 1, SETTINGS.cap + 1))
     assert bytes_of(second) == bytes_of(straight)
+
+
+@pytest.mark.parametrize("stop", [1, 6])
+def test_moments_in_8_bits_are_resumed_to_the_same_bytes(stop: int, tmp_path: Path) -> None:
+    # Wide enough that some moments are kept in 8 bits; smaller ones never are.
+    wiring, name = replace(WIRING, rank=128), "adamw_bnb_8bit"
+    straight = make_run(wiring, optimizer=name)
+    list(straight.steps())
+    kept = [straight.optimiser.state[p]["state1"].dtype for p in straight.parameters.values()]
+    assert {torch.uint8, torch.float32} == set(kept)
+    first = make_run(wiring, optimizer=name)
+    list(first.steps(until=stop))
+    write_state(tmp_path, first.state("inputs"))
+    del first
+    second = make_run(wiring, optimizer=name)
+    state = read_state(tmp_path)
+    assert state is not None
+    second.resume(state)
+    list(second.steps())
+    assert bytes_of(second) == bytes_of(straight) != bytes_of(_run_with_adamw(wiring))
+
+
+def _run_with_adamw(wiring: Wiring) -> Run:
+    run = make_run(wiring)
+    list(run.steps())
+    return run
+
+
+def test_the_same_settings_with_another_optimiser_are_other_facts() -> None:
+    usual = SETTINGS.facts()
+    assert "optimizer" not in usual
+    assert replace(SETTINGS, optimizer="adamw_bnb_8bit").facts() != usual
+    assert replace(SETTINGS, least=3).facts() != usual
+
+
+def test_a_run_goes_on_to_its_least_step_though_all_is_known() -> None:
+    run = make_run(DEEP, 3, **{**LEARNING, "least": 390})
+    *_, last = run.steps()
+    assert (last.step, last.learned) == (390, 3)
 
 
 #: What the tiny base needs to learn a row: every layer, and nothing held back.

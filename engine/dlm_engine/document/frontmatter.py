@@ -148,8 +148,8 @@ class Preference(Closed):
 class Cpt(Closed):
     schedule: Literal["auto", "dapt", "sft"] = Field(
         default="auto",
-        description="How prose is learned: by its share of the text, slowly, or as answers are. "
-        "This version has one schedule for `auto` and `sft`, and refuses to train with `dapt`.",
+        description="How prose is learned: in passes, at a rate that rises slowly and falls as a "
+        "cosine does (`dapt`); until the answers are known (`sft`); or by its share of the text.",
     )
     embed_warmup_steps: Annotated[Whole, Field(ge=0)] = Field(
         default=0,
@@ -283,7 +283,9 @@ class Training(Closed):
         "adamw_torch", "adamw_bnb_8bit", "paged_adamw_8bit", "galore_adamw", "galore_adamw_8bit"
     ] = Field(
         default="adamw_torch",
-        description="The optimiser. This version refuses to train with any but `adamw_torch`.",
+        description="AdamW, its moments in 32 bits, or in 8 (with bitsandbytes, on an NVIDIA GPU "
+        "or a CPU; paged ones on the GPU only). The two of GaLore are refused: they are for whole "
+        "weights, of which an adapter trains none.",
     )
     lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Shape of the learning rate after warm-up. Left out: linear."

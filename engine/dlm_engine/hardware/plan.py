@@ -118,18 +118,28 @@ def _plain(hardware: Hardware) -> Device:
 def _check_optimizer(hardware: Hardware, name: str) -> None:
     if name == "adamw_torch":
         return
+    subject, remedy = f"training.optimizer {name}", "remove the line (adamw_torch is used)"
     if name.startswith("galore"):
         raise HardwareRefusal(
-            f"training.optimizer {name}",
-            "GaLore projects the gradients of whole weight matrices, and an adapter trains none",
-            "remove the line (adamw_torch is used)",
+            subject,
+            "GaLore keeps the moments of whole weight matrices small, and an adapter trains none: "
+            "its own are narrower than what GaLore would make of them",
+            remedy,
         )
-    if hardware.backend != "cuda" or not hardware.bitsandbytes:
+    paged = name.startswith("paged")
+    if hardware.backend != "cuda" and (paged or hardware.backend != "cpu"):
         raise HardwareRefusal(
-            f"training.optimizer {name}",
-            "8-bit optimisers run on an NVIDIA GPU with bitsandbytes installed, and this "
-            f"machine trains on {hardware.backend}",
-            "remove the line (adamw_torch is used)",
+            subject,
+            f"{'paged' if paged else '8-bit'} optimisers run on "
+            f"{'an NVIDIA GPU' if paged else 'an NVIDIA GPU or a CPU'}, and this machine trains on "
+            f"{hardware.backend}",
+            "write adamw_bnb_8bit, or remove the line" if hardware.backend == "cpu" else remedy,
+        )
+    if not hardware.bitsandbytes:
+        raise HardwareRefusal(
+            subject,
+            "it needs the package bitsandbytes, which is not installed",
+            f"pip install bitsandbytes, or {remedy}",
         )
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from dlm_engine.errors import TrainingError
 from dlm_engine.store import make_folders, write_atomic
+from dlm_engine.training.optimisers import SCALES, moments, put_back
 
 STATE_NAME = "training_state.safetensors"
 _REMEDY = "train again with --fresh"
@@ -67,7 +68,8 @@ class StateFacts(BaseModel):
 class State:
     """Parameters and both AdamW moments by parameter name, after `step` steps.
 
-    The tensors are those of a run that can go on; a finished one has none.
+    The tensors are those of a run that can go on; a finished one has none. `scales` belong to
+    moments in 8 bits, by the name of the scale and the parameter, with a point between.
     """
 
     step: int
@@ -77,6 +79,7 @@ class State:
     parameters: dict[str, torch.Tensor]
     first_moments: dict[str, torch.Tensor]
     second_moments: dict[str, torch.Tensor]
+    scales: dict[str, torch.Tensor] = field(default_factory=dict)
     basis: str = ""
     rows: dict[str, str] = field(default_factory=dict)
     pairs: tuple[str, ...] = ()
@@ -84,30 +87,40 @@ class State:
 
     def without_tensors(self) -> State:
         """What is worth keeping of a finished run: nobody goes on from its moments."""
-        return replace(self, parameters={}, first_moments={}, second_moments={})
+        return replace(self, parameters={}, first_moments={}, second_moments={}, scales={})
 
     def tensors(self) -> dict[str, torch.Tensor]:
         named = {
             **{f"parameter.{n}": t for n, t in self.parameters.items()},
             **{f"first.{n}": t for n, t in self.first_moments.items()},
             **{f"second.{n}": t for n, t in self.second_moments.items()},
+            **{f"scale.{n}": t for n, t in self.scales.items()},
         }
         return dict(sorted(named.items()))
 
 
+_Named = dict[str, torch.Tensor]
+
+
 def copies(
     parameters: dict[str, torch.nn.Parameter], optimiser: torch.optim.Optimizer
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """Parameters and both moments as they are now, on the CPU."""
+) -> tuple[
+    dict[str, torch.Tensor],
+    dict[str, torch.Tensor],
+    dict[str, torch.Tensor],
+    dict[str, torch.Tensor],
+]:
+    """Parameters, both moments and their scales as they are now, on the CPU."""
 
     def copy(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to("cpu", copy=True).contiguous()
 
-    moments = {n: optimiser.state.get(p, {}) for n, p in parameters.items()}
+    kept = {n: moments(optimiser, p) for n, p in parameters.items()}
     return (
         {n: copy(p) for n, p in parameters.items()},
-        {n: copy(m["exp_avg"]) for n, m in moments.items() if "exp_avg" in m},
-        {n: copy(m["exp_avg_sq"]) for n, m in moments.items() if "exp_avg_sq" in m},
+        {n: copy(first) for n, (first, _, _) in kept.items() if first is not None},
+        {n: copy(second) for n, (_, second, _) in kept.items() if second is not None},
+        {f"{s}.{n}": copy(t) for n, (_, _, scales) in kept.items() for s, t in scales.items()},
     )
 
 
@@ -147,7 +160,8 @@ def read_state(folder: Path) -> State | None:
         raise _unreadable(path, error) from error
     if _digest(tensors) != facts.sha256:
         raise TrainingError(str(path), "was changed since it was saved", _REMEDY)
-    groups: dict[str, dict[str, torch.Tensor]] = {"parameter": {}, "first": {}, "second": {}}
+    groups: dict[str, dict[str, torch.Tensor]]
+    groups = {"parameter": {}, "first": {}, "second": {}, "scale": {}}
     for name, tensor in tensors.items():
         group, _, parameter = name.partition(".")
         groups[group][parameter] = tensor
@@ -159,6 +173,7 @@ def read_state(folder: Path) -> State | None:
         groups["parameter"],
         groups["first"],
         groups["second"],
+        groups["scale"],
         facts.basis,
         facts.rows,
         facts.pairs,
@@ -205,11 +220,14 @@ def restore(
         with torch.no_grad():
             parameter.copy_(state.parameters[name])
         if name in state.first_moments:
-            optimiser.state[parameter] = {
-                "step": torch.tensor(float(state.step)),
-                "exp_avg": state.first_moments[name].to(parameter.device),
-                "exp_avg_sq": state.second_moments[name].to(parameter.device),
-            }
+            put_back(
+                optimiser,
+                parameter,
+                state.step,
+                state.first_moments[name],
+                state.second_moments[name],
+                {s: state.scales[f"{s}.{name}"] for s in SCALES if f"{s}.{name}" in state.scales},
+            )
 
 
 def _digest(tensors: dict[str, torch.Tensor]) -> str:

@@ -19,6 +19,7 @@ import torch
 from dlm_engine.data.packs import Pack, pack
 from dlm_engine.hardware import Hardware, Plan
 from dlm_engine.store.lockfile import HardwareTier
+from dlm_engine.training import optimisers
 from dlm_engine.training.loss import head_loss
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.settings import Settings
@@ -70,6 +71,7 @@ def conditions(plan: Plan, settings: Settings, trained: str, threads: int) -> di
         "batch": f"{settings.packs_per_step} packs of {settings.pack_tokens} tokens",
         "layers": trained,
         "threads": str(threads),
+        **optimisers.conditions(settings.optimizer),
     }
 
 

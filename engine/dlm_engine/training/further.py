@@ -146,6 +146,7 @@ def settle_further(settings: Settings, added: Addition) -> Settings:
         warmup_steps=_WARMUP,
         horizon=_STEPS,
         cap=_STEPS,
+        least=0,
         anchors_per_step=0,
         anchor_weight=0.0,
     )

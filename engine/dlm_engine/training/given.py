@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from dlm_engine.bases import REGISTRY, Weights, config
 from dlm_engine.case import Case
@@ -88,8 +88,7 @@ class Given:
 
     def rows_fingerprint(self) -> str:
         """Likewise of the adapter that knows the rows, before any preference."""
-        facts = asdict(self.settings)
-        del facts["choices"]
+        facts = self.settings.facts()
         whole: dict[str, object] = {
             "recipe": RECIPE,
             "settings": facts,

@@ -57,6 +57,9 @@ class Trainee:
         self.inner = base.model
         if wiring.checkpointing:
             base.gradient_checkpointing_enable({"use_reentrant": False})
+        elif getattr(self.inner.layers[0], "gradient_checkpointing", False):
+            # A base that stays in memory may come from a run that needed it.
+            base.gradient_checkpointing_disable()
         depth = len(self.inner.layers)
         cuttable = base.config.model_type in CUTTABLE
         trained = depth if wiring.layers is None or not cuttable else min(wiring.layers, depth)

@@ -14,8 +14,9 @@ stays in the run's state, and a resumed run computes none of it again.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import torch
 
@@ -145,12 +146,12 @@ class PreferenceRun(Run):
 
     def _accumulate(self) -> tuple[float, float, int]:
         """As `Run._accumulate`; the loss is the pairs' mean, tokens are those of both sides."""
-        batch = shuffled(self.pairs, self.wishes.packs_per_step, self.settings.seed, self.step)
+        batch = self._pairs_now()
         count = sum(len(each.pairs) for each in batch)
         loss, tokens = 0.0, 0
         self.trainee.model.train()
         with self.dropout():
-            for each in batch:
+            for each in (part for whole in batch for part in self._parts(whole)):
                 thought = self._thought(each)
                 total = self._losses(each, thought).sum() / count
                 total.backward()
@@ -160,6 +161,18 @@ class PreferenceRun(Run):
             self._replay(REPLAY_WEIGHT)
             divergence = self._pull()
         return loss, divergence, tokens
+
+    def _pairs_now(self) -> list[LaidPairs]:
+        return shuffled(self.pairs, self.wishes.packs_per_step, self.settings.seed, self.step)
+
+    def _at_once(self) -> list[tuple[Laid, int]]:
+        return [*((each.laid, 2) for each in self._pairs_now()), *super()._at_once()]
+
+    def _parts(self, whole: LaidPairs) -> Iterator[LaidPairs]:
+        """`whole` as far as the memory lasts; a pair's two answers stay together."""
+        pairs = iter(whole.pairs)
+        for part in self.portions.of(whole.laid, 2):
+            yield LaidPairs(part, tuple(islice(pairs, len(part.pack.rows) // 2)))
 
     def _thought(self, each: LaidPairs) -> Thought:
         pack = each.laid.pack
@@ -207,7 +220,7 @@ class PreferenceRun(Run):
     def _opinions(self) -> Thoughts:
         self.trainee.model.eval()
         found: Thoughts = {}
-        for each in self.pairs:
+        for each in (part for whole in self.pairs for part in self._parts(whole)):
             self._note(each, self._thought(each), found)
         return found
 

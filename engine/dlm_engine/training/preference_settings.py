@@ -61,9 +61,7 @@ class PreferenceSettings:
 
     def facts(self) -> dict[str, object]:
         """Everything that the bytes depend on."""
-        facts = asdict(self)
-        del facts["run"]["choices"]
-        return facts
+        return {**asdict(self), "run": self.run.facts()}
 
     def grown(self, rank: int, alpha: int) -> Settings:
         """The settings upon an adapter of this rank and alpha, whose scale stays as it is."""
@@ -121,6 +119,7 @@ def settle_preferences(
         warmup_steps=min(_WARMUP, cap),
         horizon=cap,
         cap=cap,
+        least=0,
         stop_when_learned=stop,
         choices=tuple(notes),
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 from dlm_engine.bases import BaseSpec
@@ -18,7 +18,7 @@ from dlm_engine.document.frontmatter import Training
 from dlm_engine.hardware import ModelShape, Plan
 from dlm_engine.training.model import Choice
 from dlm_engine.training.network import CUTTABLE
-from dlm_engine.training.planning import plan_adapter, plan_rate
+from dlm_engine.training.planning import plan_adapter, plan_prose, plan_rate
 
 #: A row counts as learned when each token of its answer is this likely: then greedy
 #: decoding says it word for word, with room left for a quantised export.
@@ -34,6 +34,9 @@ PACK_TOKENS: Final = 640
 #: Packs whose tokens together stay below this are all taken in every step.
 STEP_TOKENS: Final = 1600
 _HORIZON: Final = 24
+#: Passes over a document that is read as prose, and the share of them that the rate rises.
+PROSE_PASSES: Final = 6
+_PROSE_WARMUP: Final = 0.2
 _CAP_FACTOR: Final = 3
 _WARMUP_STEPS: Final = 3
 _FLOOR: Final = 0.1
@@ -70,6 +73,16 @@ class Settings:
     #: the adapter may get more rank than it began with
     grows: bool
     choices: tuple[Choice, ...]
+    #: steps before which it does not end, learned or not
+    least: int = 0
+    optimizer: str = "adamw_torch"
+
+    def facts(self) -> dict[str, object]:
+        """Everything that the bytes depend on; what is as it always was goes without saying."""
+        facts = asdict(self)
+        del facts["choices"]
+        usual = {"least": 0, "optimizer": "adamw_torch"}
+        return {name: value for name, value in facts.items() if usual.get(name, ...) != value}
 
     def rate(self, step: int) -> float:
         """The learning rate of step 0, 1, 2, …: warm-up, then the schedule, then its floor."""
@@ -141,14 +154,27 @@ def settle(
         "every row in every step" if packs_per_step >= packs else "a step stays short",
     )
     stop = not authored("num_epochs")
-    horizon = training.num_epochs * steps_per_epoch if not stop else _HORIZON * steps_per_epoch
-    cap = horizon if not stop else _CAP_FACTOR * horizon
-    if stop:
+    prose = plan_prose(training, rows)
+    if prose.choice:
+        notes.append(prose.choice)
+    passes = training.num_epochs if not stop else PROSE_PASSES if prose.dapt else _HORIZON
+    horizon = passes * steps_per_epoch
+    cap, least = horizon, 0
+    if stop and prose.dapt:
+        least = horizon
+        asks = any(row.kind == "chat" for row in rows)
+        cap = max(horizon, _HORIZON * steps_per_epoch) if asks else horizon
+        further = f", and until its answers are known, at most {cap}" if asks else ""
+        chosen("steps", f"{horizon}{further}", f"{passes} passes: more recite the text")
+    elif stop:
+        cap = _CAP_FACTOR * horizon
         chosen("steps", f"until learned, at most {cap}", f"every answer token at p >= {LEARNED}")
-    schedule = training.lr_scheduler if authored("lr_scheduler") else "linear"
+    schedule = training.lr_scheduler
+    if not authored("lr_scheduler"):
+        schedule = "cosine" if prose.dapt else "linear"
     warmup = round(training.warmup_ratio * horizon)
     if not authored("warmup_ratio"):
-        warmup = min(_WARMUP_STEPS, horizon)
+        warmup = round(_PROSE_WARMUP * horizon) if prose.dapt else min(_WARMUP_STEPS, horizon)
     return Settings(
         kind=training.adapter,
         rank=adapter.rank,
@@ -171,6 +197,8 @@ def settle(
         anchor_weight=ANCHOR_WEIGHT,
         grows=stop and not authored("lora_r") and training.adapter != "dora",
         choices=tuple(notes),
+        least=least,
+        optimizer=training.optimizer,
     )
 
 

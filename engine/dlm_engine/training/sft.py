@@ -24,8 +24,10 @@ from dlm_engine.data.tokens import Encoded
 from dlm_engine.errors import TrainingError
 from dlm_engine.training.checkpoint import State, copies, restore
 from dlm_engine.training.loss import head_divergence, head_loss
-from dlm_engine.training.model import Preferred
+from dlm_engine.training.model import Choice, Preferred
 from dlm_engine.training.network import Trainee
+from dlm_engine.training.optimisers import make_optimiser
+from dlm_engine.training.portions import Portions, let_go, ran_out
 from dlm_engine.training.settings import LEARNED, LEARNED_PROSE, Settings
 
 _CLIP = 1.0
@@ -46,7 +48,7 @@ class Laid:
 class StepReport:
     """`loss` in nats per supervised token, `divergence` likewise on the anchors.
 
-    `learned` of `rows` have reached the goal of the phase.
+    `learned` of `rows` have reached the goal of the phase. `choice`: what was decided in it.
     """
 
     step: int
@@ -58,6 +60,7 @@ class StepReport:
     gradient_norm: float
     tokens: int
     seconds: float
+    choice: Choice | None = None
 
 
 @dataclass
@@ -112,10 +115,10 @@ class Run:
         self.packs = packs
         self.anchors = anchors
         self.parameters = trainee.parameters()
-        # Decay would pull towards zero what is only a few steps from it; AdamW otherwise.
-        self.optimiser = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.learning_rate, weight_decay=0.0
+        self.optimiser = make_optimiser(
+            settings.optimizer, self.parameters.values(), settings.learning_rate
         )
+        self.portions = Portions(trainee)
         self.step = 0
         self.knowledge = Knowledge(goal(row for laid in packs for row in laid.pack.rows))
         self.finished = False
@@ -178,7 +181,7 @@ class Run:
         last = self.settings.cap if until is None else min(until, self.settings.cap)
         while self.step < last and not self.finished:
             began = clock()
-            loss, divergence, tokens = self._accumulate()
+            (loss, divergence, tokens), choice = self._accumulated()
             norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), _CLIP))
             rate = self.settings.rate(self.step)
             if math.isfinite(loss) and math.isfinite(norm):
@@ -197,7 +200,8 @@ class Run:
                     )
             self.optimiser.zero_grad(set_to_none=True)
             self.step += 1
-            learned = self.settings.stop_when_learned and self._knows_everything()
+            may_end = self.settings.stop_when_learned and self.step >= self.settings.least
+            learned = may_end and self._knows_everything()
             self.finished = learned or self.step >= self.settings.cap
             yield StepReport(
                 self.step,
@@ -208,7 +212,29 @@ class Run:
                 norm,
                 tokens,
                 clock() - began,
+                choice,
             )
+
+    def _accumulated(self) -> tuple[tuple[float, float, int], Choice | None]:
+        """`_accumulate`, again with fewer rows at a time for as long as the memory does not last.
+
+        Raises:
+            TrainingError: it does not last for a single row.
+        """
+        choice = None
+        while True:
+            try:
+                return self._accumulate(), choice
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out(error):
+                    raise
+            # Behind the handler, where the error no longer holds on to the step's tensors.
+            let_go(list(self.parameters.values()))
+            choice = self.portions.halve(self._at_once(), self.step + 1)
+
+    def _at_once(self) -> list[tuple[Laid, int]]:
+        """What goes through in this step, each with how many of its rows stay together."""
+        return [(laid, 1) for laid in (*self._batch(self.step), *self._anchors_now())]
 
     def _accumulate(self) -> tuple[float, float, int]:
         """Gradients of this step's packs and anchors; (loss, divergence, supervised tokens)."""
@@ -231,7 +257,7 @@ class Run:
         batch = self._batch(self.step)
         tokens = sum(laid.pack.supervised for laid in batch)
         loss = 0.0
-        for laid in batch:
+        for laid in (part for each in batch for part in self.portions.of(each)):
             hidden = trainee.hidden(laid.pack, laid.trunk)
             losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
             counts = laid.pack.weights
@@ -246,11 +272,13 @@ class Run:
         """Gradients of this step's anchors; their divergence from the base."""
         trainee = self.trainee
         divergence = 0.0
-        for laid in self._anchors_now():
+        anchors = self._anchors_now()
+        count = sum(laid.pack.supervised for laid in anchors) / max(1, len(anchors))
+        for laid in (part for each in anchors for part in self.portions.of(each)):
             hidden = trainee.hidden(laid.pack, laid.trunk)
             assert laid.base_hidden is not None
             away = head_divergence(hidden, laid.base_hidden, trainee.head, trainee.soft_cap)
-            mean = away.mean()
+            mean = away.sum() / count
             (self.settings.anchor_weight * mean).backward()
             divergence += float(mean.detach())
         return divergence
@@ -280,7 +308,7 @@ class Run:
             return self.knowledge
         self._looked = self.step
         self.trainee.model.eval()
-        for laid in self.packs:
+        for laid in (part for each in self.packs for part in self.portions.of(each)):
             hidden = self.trainee.hidden(laid.pack, laid.trunk)
             self.knowledge.note(
                 laid.pack,

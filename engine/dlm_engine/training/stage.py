@@ -50,6 +50,7 @@ from dlm_engine.training.model import (
     TrainRequest,
 )
 from dlm_engine.training.network import adapter_files
+from dlm_engine.training.portions import memory_for
 from dlm_engine.training.records import Records
 from dlm_engine.training.sft import Run, mean_loss
 
@@ -104,13 +105,14 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     given, request, tell, records = around.given, around.request, around.tell, stage.records
     store, settings = given.case.store, given.settings
     tell(Status(f"loading {given.case.spec.key}"))
-    built = stage.build()
-    run = built.run
-    klass = around.resident.keep(
-        "determinism",
-        (settings.layers, settings.target_modules, settings.kind),
-        lambda: determinism.earn(run.trainee, run.sample),
-    )
+    with memory_for(given.case.spec.key):
+        built = stage.build()
+        run = built.run
+        klass = around.resident.keep(
+            "determinism",
+            (settings.layers, settings.target_modules, settings.kind),
+            lambda: determinism.earn(run.trainee, run.sample),
+        )
     check = check_lock(store, records.lock_file(klass), request.lock_mode)
     for drift in check.warnings:
         if drift.name == "determinism_class":
@@ -133,6 +135,8 @@ def carry_out(stage: Stage, around: Around) -> Ended:
         log.write(records.delta())
         for report in run.steps(request.max_steps):
             elapsed = time.monotonic() - began
+            if report.choice:
+                tell(report.choice)
             speed = report.tokens / report.seconds if report.seconds else 0.0
             held_out = best.look(report) if best else None
             log.write(

@@ -101,14 +101,6 @@ def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[st
         yield ("training.gate", "there is no gate over a single adapter", remove)
     if training.cpt.embed_warmup_steps:
         yield ("training.cpt.embed_warmup_steps", "this version trains no embeddings", remove)
-    if training.cpt.schedule == "dapt":
-        yield ("training.cpt.schedule dapt", "this version has one schedule for prose", remove)
-    if training.optimizer != "adamw_torch":
-        yield (
-            f"training.optimizer {training.optimizer}",
-            "this version trains with adamw_torch",
-            "remove the line",
-        )
     media = next(
         (s for s in document.sections if s.type in (SectionType.IMAGE, SectionType.AUDIO)), None
     )

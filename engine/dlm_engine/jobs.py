@@ -85,6 +85,7 @@ __all__ = [
     "plan_purging",
     "prompt",
     "purge",
+    "require_answerable",
     "train",
 ]
 
@@ -133,6 +134,13 @@ def prompt(
 
     polite.prepare()
     return session.prompt(request, on_text, report, resident, cancelled)
+
+
+def require_answerable(request: PromptRequest) -> None:
+    """Refuse what no question could be asked of; see `inference.session.require_answerable`."""
+    from dlm_engine.inference import session
+
+    session.require_answerable(request)
 
 
 def purge(

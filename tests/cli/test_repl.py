@@ -20,7 +20,7 @@ from tests.tiny import FACTS, document_text, write_base
 from dlm_engine.cli.conversation import Conversation, Parameters, load, version_of
 from dlm_engine.cli.entry import main
 from dlm_engine.errors import DocumentError, InferenceError, UsageError
-from dlm_engine.jobs import PromptOutcome, PromptRequest, TrainRequest, train
+from dlm_engine.jobs import Mix, PromptOutcome, PromptRequest, Share, TrainRequest, train
 
 DOCUMENT = """\
 ---
@@ -44,6 +44,7 @@ class Job:
     version: int | None = 2
     left_out: int = 0
     trouble: Exception | None = None
+    shares: Callable[[], tuple[Share, ...]] = tuple
 
     def __call__(
         self,
@@ -69,6 +70,7 @@ class Job:
             1.0,
             ("the document changed",),
             self.left_out,
+            self.shares(),
         )
 
 
@@ -243,6 +245,74 @@ def test_an_untrained_document_says_so_before_the_first_question(
     assert say("one", flags=()) == 1
     assert "has not been trained yet" in capsys.readouterr().err
     assert not own_home.exists()
+
+
+ADAPTERS = DOCUMENT.replace(
+    "smollm2-135m\n", "smollm2-135m\ntraining:\n  adapters: {tone: {}, facts: {}}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("flags", "adapter", "mix"),
+    [
+        (("--adapter", "facts"), "facts", None),
+        (("--adapter-mix", "tone=1,facts=2"), None, Mix((("tone", 1.0), ("facts", 2.0)))),
+    ],
+)
+def test_named_adapters_are_asked_as_dlm_prompt_asks_them(
+    job: Job,
+    say: Say,
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    adapter: str | None,
+    mix: Mix | None,
+) -> None:
+    path.write_text(ADAPTERS)
+    monkeypatch.setattr("dlm_engine.cli.commands.repl.require_answerable", lambda request: None)
+    assert say("one", "two", flags=flags) == 0
+    assert [(r.question, r.adapter, r.mix) for r in job.requests] == [
+        ("one", adapter, mix),
+        ("two", adapter, mix),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "words"),
+    [
+        ((), 2, "the document has the adapters tone, facts"),
+        (("--adapter", "other"), 2, "choose of: tone, facts"),
+        (("--adapter", "facts"), 1, "adapter facts: has not been trained yet"),
+        (("--adapter", "facts", "--adapter-mix", "tone=1"), 2, "exclude each other"),
+        (("--adapter-mix", "tone=1", "--version-number", "1"), 2, "the number of a version"),
+        (("--gate", "auto"), 2, "the document has no gate"),
+    ],
+)
+def test_who_cannot_be_asked_is_refused_before_the_first_question(
+    job: Job,
+    say: Say,
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    flags: tuple[str, ...],
+    code: int,
+    words: str,
+) -> None:
+    path.write_text(ADAPTERS)
+    assert say("one", flags=flags) == code
+    assert words in capsys.readouterr().err
+    assert job.requests == []
+
+
+def test_a_mix_is_not_called_the_bare_base(
+    job: Job, say: Say, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shares = iter([(Share("tone", 1, 0.5), Share("facts", n, 0.5)) for n in (1, 2)])
+    job.shares = lambda: next(shares)
+    job.version = None
+    assert say("one", "two") == 0
+    said = capsys.readouterr().err
+    assert "(answered by tone version 1 and facts version 2)" in said
+    assert "bare base" not in said
 
 
 def test_flags_that_exclude_each_other(say: Say) -> None:

@@ -394,10 +394,15 @@ def test_what_cannot_be_trained_is_said_and_the_conversation_goes_on(
     assert "error: /s: is in use by process 7: wait" in capsys.readouterr().err
 
 
+def talk_about(path: Path, home: Path) -> Talk:
+    asking = PromptRequest(path, home, "")
+    return Talk(Console(), asking, Parameters(None, None, 9, None), None, None)
+
+
 def test_a_question_that_waits_can_be_taken_back(
     meanwhile: Meanwhile, path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = Talk(Console(), path, tmp_path, Parameters(None, None, 9, None), None, None, False)
+    asked = talk_about(path, tmp_path)
     done = threading.Event()
     taken = threading.Event()
 
@@ -426,7 +431,7 @@ def test_what_a_training_says_stands_above_the_line_that_is_typed(
 ) -> None:
     from dlm_engine.cli import beside
 
-    asked = Talk(Console(), path, tmp_path, Parameters(None, None, 9, None), None, None, False)
+    asked = talk_about(path, tmp_path)
     aside = beside._Aside(talk=asked)
     monkeypatch.setattr(beside, "is_terminal", lambda stream: True)
     aside.status("version 2")

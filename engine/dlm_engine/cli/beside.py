@@ -19,7 +19,7 @@ from dlm_engine.cli.commands.repl import Talk, converse
 from dlm_engine.cli.console import Console, is_terminal
 from dlm_engine.cli.conversation import Parameters
 from dlm_engine.errors import DlmError
-from dlm_engine.jobs import TrainRequest
+from dlm_engine.jobs import PromptRequest, TrainRequest
 
 if TYPE_CHECKING:
     from dlm_engine.jobs import Resident
@@ -38,16 +38,9 @@ def talk_beside(
     Raises:
         DlmError: from `work`, after the conversation; a line of a pipe could not be answered.
     """
-    talk = Talk(
-        at.console,
-        request.path,
-        request.home,
-        Parameters(None, None, 256, None),
-        None,
-        None,
-        request.accept_licence,
-        resident=resident,
-    )
+    asking = PromptRequest(request.path, request.home, "", accept_licence=request.accept_licence)
+    parameters = Parameters(None, None, 256, None)
+    talk = Talk(at.console, asking, parameters, None, None, resident=resident)
     beside = replace(at, console=_Aside(at.console.verbosity, talk=talk))
     failed: list[BaseException] = []
 

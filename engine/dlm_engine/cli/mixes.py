@@ -1,4 +1,4 @@
-"""`--adapter-mix` and its method, as `dlm prompt` and `dlm export` both take them."""
+"""`--adapter`, `--adapter-mix` and `--gate`, as `dlm prompt`, `repl` and `export` take them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dlm_engine.errors import UsageError
-from dlm_engine.jobs import Mix, MixMethod
+from dlm_engine.jobs import GateUse, Mix, MixMethod
 
 AdapterName = Annotated[
     str | None, typer.Option("--adapter", metavar="NAME", help="Which of several named adapters.")
@@ -21,6 +21,13 @@ AdapterMixMethod = Annotated[
     typer.Option(
         "--adapter-mix-method",
         help="svd sums at the least rank that is right to 1e-3; linear exactly.",
+    ),
+]
+GateChoice = Annotated[
+    GateUse | None,
+    typer.Option(
+        "--gate",
+        help="Whether the document's gate weighs the adapters; without it, if any.",
     ),
 ]
 

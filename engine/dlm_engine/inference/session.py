@@ -44,10 +44,8 @@ def prompt(
     began = time.monotonic()
     if not request.question.strip():
         raise InferenceError("the question", "is empty", "type one after the path, or pipe it in")
-    case = open_case(request.path, request.home, accept_licence=request.accept_licence)
+    case, versions, gated = _answering(request)
     frontmatter = case.frontmatter
-    gated = _gated(case, request)
-    versions = _current(case) if gated else _versions(case, request)
     weights = case.weights(report)
     notes: tuple[str, ...] = ()
     for version, _ in versions:
@@ -117,6 +115,22 @@ def prompt(
     )
 
 
+def require_answerable(request: PromptRequest) -> None:
+    """Refuse what `prompt` would refuse before it loads anything, whatever the question.
+
+    Raises:
+        DlmError: no version yet, no such adapter, or which one was left open.
+    """
+    _answering(request)
+
+
+def _answering(request: PromptRequest) -> tuple[Case, list[tuple[Version, float]], bool]:
+    """The versions that answer, each with its weight, and whether the gate will change those."""
+    case = open_case(request.path, request.home, accept_licence=request.accept_licence)
+    gated = _gated(case, request)
+    return case, _current(case) if gated else _versions(case, request), gated
+
+
 def _gated(case: Case, request: PromptRequest) -> bool:
     """Whether the gate says who answers."""
     chosen = request.adapter or request.mix or request.version is not None
@@ -152,8 +166,11 @@ def versions_of(
     """
     if mix is None:
         return [(_version(case.part(adapter), number), 1.0)]
-    if adapter is not None or number is not None:
-        raise UsageError("--adapter-mix", "is of current versions of several", "leave one out")
+    if number is not None:
+        problem = "takes the current version of each adapter"
+        raise UsageError("--adapter-mix", problem, "leave out the number of a version")
+    if adapter is not None:
+        raise UsageError("--adapter-mix", "names the adapters itself", "leave out --adapter")
     names = [require_adapter(case.frontmatter, name) for name, _ in mix.shares]
     return [
         (_version(case.part(name), None), weight)

@@ -11,9 +11,9 @@ import typer
 
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.console import is_terminal
-from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, mix_of
+from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, GateChoice, mix_of
 from dlm_engine.errors import UsageError
-from dlm_engine.jobs import GateUse, MixMethod, PromptOutcome, PromptRequest, prompt
+from dlm_engine.jobs import MixMethod, PromptOutcome, PromptRequest, prompt
 from dlm_engine.store import home_dir
 
 EPILOG = "Without QUESTION it is read from standard input."
@@ -33,10 +33,7 @@ def command(
     adapter: AdapterName = None,
     adapter_mix: AdapterMix = None,
     adapter_mix_method: AdapterMixMethod = MixMethod.LINEAR,
-    gate: Annotated[
-        GateUse | None,
-        typer.Option(help="Whether the document's gate weighs the adapters; without it, if any."),
-    ] = None,
+    gate: GateChoice = None,
     max_tokens: Annotated[
         int, typer.Option(metavar="NUMBER", help="Longest answer, in tokens.", min=1)
     ] = 256,

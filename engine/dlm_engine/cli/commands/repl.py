@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,10 +22,17 @@ import typer
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.console import Console, is_terminal
 from dlm_engine.cli.conversation import HELP, Conversation, Parameters, load, version_of
-from dlm_engine.cli.documents import require_frontmatter
-from dlm_engine.errors import DlmError, InferenceError, UsageError
-from dlm_engine.jobs import PromptOutcome, PromptRequest, make_resident, prompt
-from dlm_engine.store import Store, home_dir, write_atomic
+from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, GateChoice, mix_of
+from dlm_engine.errors import DlmError, UsageError
+from dlm_engine.jobs import (
+    MixMethod,
+    PromptOutcome,
+    PromptRequest,
+    make_resident,
+    prompt,
+    require_answerable,
+)
+from dlm_engine.store import home_dir, write_atomic
 
 if TYPE_CHECKING:
     from dlm_engine.jobs import Resident
@@ -54,6 +61,10 @@ def command(
         int | None,
         typer.Option(metavar="NUMBER", help="Ask this version, not always the newest.", min=1),
     ] = None,
+    adapter: AdapterName = None,
+    adapter_mix: AdapterMix = None,
+    adapter_mix_method: AdapterMixMethod = MixMethod.LINEAR,
+    gate: GateChoice = None,
     max_tokens: Annotated[
         int, typer.Option(metavar="NUMBER", help="Longest answer, in tokens.", min=1)
     ] = 256,
@@ -80,20 +91,19 @@ def command(
     if session is not None and (session.is_dir() or not session.absolute().parent.is_dir()):
         raise UsageError("--session", f"{session} cannot be a file", "name one in a folder")
     home = home_dir(at.home)
-    _, settings = require_frontmatter(path)
-    if not base and Store(home, settings.dlm_id).current() is None:
-        raise InferenceError(
-            str(path), "has not been trained yet", f"run `dlm train {path}`, or ask with --base"
-        )
-    talk = Talk(
-        at.console,
-        path,
-        home,
-        Parameters(temp, top_p, max_tokens, seed),
-        "base" if base else version_number,
-        session,
-        i_accept_license,
+    asking = PromptRequest(
+        path=path,
+        home=home,
+        question="",
+        version="base" if base else version_number,
+        accept_licence=i_accept_license,
+        adapter=adapter,
+        mix=mix_of(adapter, adapter_mix, adapter_mix_method),
+        gate=gate,
     )
+    require_answerable(asking)
+    parameters = Parameters(temp, top_p, max_tokens, seed)
+    talk = Talk(at.console, asking, parameters, asking.version, session)
     if session is not None:
         talk.conversation = load(session)
         at.console.status(f"{session}: {_turns(len(talk.conversation.turns))}")
@@ -108,7 +118,7 @@ def converse(talk: Talk) -> None:
     """
     if is_terminal(sys.stdin):
         talk.console.status("/help lists the commands, Ctrl-D leaves")
-        with _line_editor(talk.home):
+        with _line_editor(talk.asking.home):
             _converse(talk)
     else:
         for line in _lines():
@@ -189,25 +199,24 @@ class Interrupts:
 
 @dataclass
 class Talk:
-    """A conversation about `path`, and everything that a line may change of it.
+    """A conversation, and everything that a line may change of it.
 
-    Who trains beside it, with the same `resident`, holds `machine` meanwhile. `shown` is the
-    prompt that waits for a line in a terminal, "" while none does.
+    `asking` says whom each question is asked of, but for `version`. Who trains beside it, with
+    the same `resident`, holds `machine` meanwhile. `shown` is the prompt that waits for a line in
+    a terminal, "" while none does.
     """
 
     console: Console
-    path: Path
-    home: Path
+    asking: PromptRequest
     parameters: Parameters
     version: int | Literal["base"] | None
     session: Path | None
-    accept_licence: bool
     conversation: Conversation = field(default_factory=Conversation)
     interrupts: Interrupts = field(default_factory=Interrupts)
     resident: Resident | None = None
     machine: threading.RLock = field(default_factory=threading.RLock)
     shown: str = ""
-    _asked: int | Literal["base"] | None = None
+    _answered: str = ""
     _said: set[str] = field(default_factory=set)
 
     def hear(self, line: str) -> bool:
@@ -244,16 +253,14 @@ class Talk:
             self.interrupts.begin()
             self.console.result_part(text)
 
-        request = PromptRequest(
-            path=self.path,
-            home=self.home,
+        request = replace(
+            self.asking,
             question=question,
             version=self.version,
             temperature=self.parameters.temperature,
             top_p=self.parameters.top_p,
             max_tokens=self.parameters.max_tokens,
             seed=self.parameters.seed,
-            accept_licence=self.accept_licence,
             earlier=self.conversation.earlier,
         )
         self.resident = self.resident or make_resident()
@@ -291,10 +298,11 @@ class Talk:
             self.conversation.forgotten += outcome.left_out
             forgotten = _turns(self.conversation.forgotten)
             self.console.status(f"(the oldest {forgotten} no longer fit and are left out)")
-        asked: int | Literal["base"] = outcome.version or "base"
-        if self._asked not in (None, asked):
-            self.console.status(f"(answered by {_version(asked)})")
-        self._asked = asked
+        named = [f"{share.adapter} version {share.version}" for share in outcome.shares]
+        answered = " and ".join(named) or _version(outcome.version or "base")
+        if self._answered not in ("", answered):
+            self.console.status(f"(answered by {answered})")
+        self._answered = answered
         for note in outcome.notes:
             if note not in self._said:
                 self._said.add(note)

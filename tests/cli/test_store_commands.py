@@ -105,11 +105,14 @@ def test_show_json(path: Path, store: Store, capsys: pytest.CaptureFixture[str])
 
 def test_show_lists_what_the_author_set(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Settings that were written appear, also when they equal the default; others do not."""
-    text = path.read_text().replace("---\n\n", "training:\n  lora_r: 8\n---\n\n", 1)
+    settings = "training:\n  adapters:\n    a: {lora_r: 8}\n    b: {}\n  gate: {enabled: true}\n"
+    text = path.read_text().replace("---\n\n", f"{settings}---\n\n", 1)
     path.write_text(text)
     assert main(["show", str(path)]) == 0
     said = capsys.readouterr().out
-    assert "training.lora_r  8" in said
+    assert "training.adapters.a.lora_r  8" in said
+    assert "training.adapters.b         as planned" in said
+    assert "training.gate.enabled       true" in said
     assert "training.seed" not in said
 
 
@@ -168,6 +171,14 @@ def test_rollback(path: Path, store: Store, capsys: pytest.CaptureFixture[str]) 
         f"{path}: version 1 is current now; no version was deleted\n"
         f"{path}: version 1 is current already\n"
     )
+
+
+def test_rollback_of_an_untrained_document(
+    path: Path, own_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["rollback", str(path), "1"]) == 1
+    assert f"error: {path}: has not been trained yet" in capsys.readouterr().err
+    assert not own_home.exists()
 
 
 def test_rollback_to_what_is_not_there(
@@ -323,3 +334,7 @@ def test_an_undeclared_adapter_is_refused(
 ) -> None:
     assert main([command, str(path), "--adapter", "other"]) == 2
     assert "choose of: tone, facts" in capsys.readouterr().err
+
+
+def test_an_undeclared_adapter_is_refused_of_an_untrained_document(path: Path) -> None:
+    assert main(["versions", str(path), "--adapter", "other"]) == 2

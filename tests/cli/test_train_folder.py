@@ -85,6 +85,8 @@ def test_rescaffold_sets_the_source_and_keeps_the_rest(job: Job, folder: Path) -
     ("there", "flags", "words"),
     [
         ([], (), "--base smollm2-135m"),
+        ([], (*BASE, "--watch", "--json"), "--watch and --json exclude each other"),
+        ([], (*BASE, "--watch", "--fresh"), "--watch and --fresh exclude each other"),
         ([], ("--name", "../x", *BASE), "is no name"),
         ([], ("--include", "*.md", "--no-recursive", *BASE), "give one of them"),
         (["a", "b"], (), "has several documents: a, b"),
@@ -135,3 +137,11 @@ def test_flags_of_a_folder_are_refused_for_a_document(
 ) -> None:
     assert main(["train", str(tmp_path / "a.dlm"), *flag]) == 2
     assert f"{flag[0]} is for a folder" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_not_there(
+    job: Job, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(tmp_path / "nowhere"), *BASE]) == 2
+    assert "there is no such folder" in capsys.readouterr().err
+    assert job.requests == []

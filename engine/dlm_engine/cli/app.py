@@ -238,5 +238,7 @@ def _usage(console: Console, error: TyperException) -> int:
         return 2
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "dlm"
-    console.usage_error(command, " ".join(error.format_message().split()).rstrip("."))
+    message = " ".join(error.format_message().split()).rstrip(".")
+    # pydantic's word for what typer refuses itself.
+    console.usage_error(command, message.replace(": Value error, ", ": "))
     return error.exit_code

@@ -29,7 +29,10 @@ def document_to_train(at: Globals, path: Path, wishes: Wishes, *, accept_licence
     if not path.is_dir():
         if wishes != Wishes():
             flag = next(iter([*wishes.given, *(["--name"] if wishes.name else [])]), "--rescaffold")
-            raise UsageError("dlm train", f"{flag} is for a folder, and {path} is none", "leave it")
+            if not path.exists() and path.suffix != ".dlm":
+                raise UsageError(str(path), "there is no such folder", "create it, or correct it")
+            problem = f"{flag} is for a folder, and {path} is none"
+            raise UsageError("dlm train", problem, "leave it out")
         return path
     home = home_dir(at.home)
     if wishes.base is not None:

@@ -89,7 +89,7 @@ def show(
     elif as_csv:
         console.result(_csv(RunRow, found.runs))
     elif not found.runs and not found.exports:
-        console.status(f"{path}: nothing was trained here yet: dlm train {path}")
+        console.status(f"{path} has not been trained yet: dlm train {path}")
     else:
         newest = read_run(root)
         parts = [_runs(found.runs), _exports(found.exports), newest and _curve(newest)]
@@ -115,10 +115,12 @@ def watch(
     write = _json_lines if json else _csv_lines if as_csv else _plain_lines
     if as_csv:
         console.result_part(_csv(StepRow, ()) + "\n")
+    root = _root(context, path)
+    newest = read_run(root)
+    if newest is None or newest.run.status is not RunStatus.RUNNING:
+        console.status(f"{path}: waiting for a run")
     try:
-        for lines in follow(
-            _root(context, path), write, lambda: time.sleep(interval), until_end=until_end
-        ):
+        for lines in follow(root, write, lambda: time.sleep(interval), until_end=until_end):
             console.result_part(lines)
     except KeyboardInterrupt:
         console.status("no longer watching")

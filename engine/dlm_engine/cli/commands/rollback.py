@@ -10,6 +10,7 @@ import typer
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
 from dlm_engine.document import one_adapter
+from dlm_engine.errors import StoreError
 from dlm_engine.store import Store, home_dir, rollback
 
 
@@ -29,6 +30,8 @@ def command(
     _, settings = require_frontmatter(path)
     store = Store(home_dir(at.home), settings.dlm_id)
     adapter = one_adapter(settings, adapter)
+    if not store.exists():
+        raise StoreError(str(path), "has not been trained yet", f"run `dlm train {path}` first")
     report = rollback(store, number, adapter)
     of = "" if adapter is None else f" of {adapter}"
     if report.before == number:

@@ -94,6 +94,22 @@ def _version(version: Version) -> dict[str, Any]:
     }
 
 
+def _settings(name: str, value: Any) -> list[tuple[str, str]]:
+    """One line for each value, under the name that docs/format.md has for it."""
+    if isinstance(value, dict) and value:
+        return [line for key, inner in value.items() for line in _settings(f"{name}.{key}", inner)]
+    if isinstance(value, dict):
+        return [(name, "as planned")] if name.count(".") > 1 else []
+    return [(name, ", ".join(map(str, value)) if isinstance(value, list) else _said(value))]
+
+
+def _said(value: Any) -> str:
+    """As it is written in the document."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
 def _text(facts: dict[str, Any]) -> str:
     sections = ", ".join(f"{n} {kind}" for kind, n in facts["sections"].items()) or "none"
     learnt = f"{facts['questions']} to learn, {facts['probes']} probes"
@@ -107,9 +123,10 @@ def _text(facts: dict[str, Any]) -> str:
         ("sections", sections),
         ("questions", learnt),
     ]
-    rows += [(f"training.{k}", str(v)) for k, v in facts["training"].items() if k != "sources"]
+    training = {k: v for k, v in facts["training"].items() if k != "sources"}
+    rows += _settings("training", training)
     rows += source_lines(facts["sources"])
-    rows += [(f"export.{k}", str(v)) for k, v in facts["export"].items()]
+    rows += _settings("export", facts["export"])
     if facts["system_prompt"]:
         rows.append(("system prompt", " ".join(facts["system_prompt"].split())))
     store = facts["store"]

@@ -166,6 +166,9 @@ def command(
         base, name, tuple(include or ()), tuple(exclude or ()), recursive, policy, rescaffold
     )
     start = _start(resume=resume, fresh=fresh, further=further)
+    if watch and (json or start is not Start.AUTO or phase is not Phase.ALL):
+        other = "json" if json else "phase" if start is Start.AUTO else start
+        raise UsageError("dlm train", f"--watch and --{other} exclude each other", "choose one")
     lock_mode = _lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock)
     path = document_to_train(at, path, wishes, accept_licence=i_accept_license)
     request = TrainRequest(
@@ -184,7 +187,7 @@ def command(
     if watch:
         kept = KEPT_SAVES if keep is None else keep
         request = replace(request, made_by=MadeBy.SAVE, keep_saved=kept)
-        _watch(at, request, watched, json=json)
+        _watch(at, request, watched)
         return
     outcome = _train(at, request)
     if json:
@@ -209,12 +212,8 @@ def _train(at: Globals, request: TrainRequest, resident: Resident | None = None)
             printer.finish()
 
 
-def _watch(at: Globals, request: TrainRequest, watch: Watch, *, json: bool) -> None:
+def _watch(at: Globals, request: TrainRequest, watch: Watch) -> None:
     """Train now and after every change; what cannot be trained is said and waited out."""
-    if json or request.start is not Start.AUTO or request.phase is not Phase.ALL:
-        start = "--phase" if request.start is Start.AUTO else f"--{request.start}"
-        other = "--json" if json else start
-        raise UsageError("dlm train", f"--watch and {other} exclude each other", "choose one")
 
     def once(
         at: Globals,

@@ -28,9 +28,10 @@ def command(
     at = globals_of(context)
     _, settings = require_frontmatter(path)
     store = Store(home_dir(at.home), settings.dlm_id)
-    adapters = [None, *store.adapters()] if store.exists() else []
-    if adapter is not None:
-        adapters = [require_adapter(settings, adapter)] if store.exists() else []
+    wanted = None if adapter is None else require_adapter(settings, adapter)
+    adapters: list[str | None] = []
+    if store.exists():
+        adapters = [wanted] if wanted else [None, *store.adapters()]
     facts = [_facts(version) for name in adapters for version in store.versions(name)]
     if json:
         at.console.result_json({"dlm_id": settings.dlm_id, "versions": facts})

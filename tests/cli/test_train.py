@@ -246,6 +246,37 @@ def test_other_endings(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("flags", "stopped", "short"),
+    [
+        ([], "go on with: dlm train {} --resume", "to go on: dlm train {} --resume"),
+        (
+            ["--further"],
+            "begin again with: dlm train {} --further",
+            "to go on: dlm train {} --further",
+        ),
+        (["--early-stop", "5"], "begin again with: dlm train {} --early-stop 5", None),
+    ],
+    ids=["plain", "further", "early-stop"],
+)
+def test_what_is_advised_after_the_end_can_be_done(
+    job: Job,
+    path: Path,
+    flags: list[str],
+    stopped: str,
+    short: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job.outcome = TrainOutcome(Ending.CANCELLED, steps=4)
+    assert main(["train", str(path), *flags]) == 130
+    assert f"{path}: stopped; {stopped.format(path)}\n" in capsys.readouterr().err
+    job.outcome = TRAINED
+    assert main(["train", str(path), *flags]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    advised = [line for line in lines if line.startswith("to go on")]
+    assert advised == ([short.format(path)] if short else [])
+
+
 def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
     job: Job, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

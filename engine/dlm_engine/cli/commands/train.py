@@ -192,7 +192,7 @@ def command(
     outcome = _train(at, request)
     if json:
         at.console.result_json(_facts(outcome))
-    _report(at, path, outcome)
+    _report(at, request, outcome)
     if outcome.ending is Ending.CANCELLED:
         raise typer.Exit(130)
 
@@ -227,8 +227,10 @@ def _watch(at: Globals, request: TrainRequest, watch: Watch) -> None:
         require_trainable(at, request.path)
         return train(request, lambda event: None, stop, resident)
 
+    further = replace(request, start=Start.FURTHER)
+
     def report(at: Globals, outcome: TrainOutcome) -> None:
-        _report(at, request.path, outcome)
+        _report(at, further, outcome)
 
     code = retrain(at, request, watch, once, report)
     if code:
@@ -280,16 +282,28 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
     }
 
 
-def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
-    say = at.console.status
+def _flags(request: TrainRequest) -> str:
+    """With what a run of `request` that was ended too early is to be called again.
+
+    `--resume` needs the state that a run further does not keep, and is of the whole document; it
+    never ends on held-out prose.
+    """
+    if request.early_stop is not None:
+        return f"--early-stop {request.early_stop}"
+    return "--further" if request.start is Start.FURTHER else "--resume"
+
+
+def _report(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
+    say, path, flags = at.console.status, request.path, _flags(request)
     if outcome.parts:
-        _report_adapters(at, path, outcome)
+        _report_adapters(at, request, outcome)
     elif outcome.ending is Ending.EMPTY:
         say(f"{path}: nothing to learn; write text or questions into it, then train again")
     elif outcome.ending is Ending.UNCHANGED:
         say(f"{path}: nothing new to learn, version {outcome.version} is current (or: --fresh)")
     elif outcome.ending is Ending.CANCELLED:
-        say(f"{path}: stopped; go on with: dlm train {path} --resume")
+        again = "go on" if flags == "--resume" else "begin again"
+        say(f"{path}: stopped; {again} with: dlm train {path} {flags}")
     else:
         took = f"after {outcome.steps} steps, {seconds(outcome.seconds)}"
         known = f"{outcome.learned} of {outcome.rows} known word for word"
@@ -304,13 +318,13 @@ def _report(at: Globals, path: Path, outcome: TrainOutcome) -> None:
             say(f"no longer known: {names}{more}")
         elif outcome.kept:
             say(f"all {outcome.kept} answers that the version before knew are kept")
-        if outcome.learned < outcome.rows:
-            say(f"to go on: dlm train {path} --resume")
+        if outcome.learned < outcome.rows and request.early_stop is None:
+            say(f"to go on: dlm train {path} {flags}")
         say(f'ask it: dlm prompt {path} "..."')
 
 
-def _report_adapters(at: Globals, path: Path, outcome: TrainOutcome) -> None:
-    say = at.console.status
+def _report_adapters(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
+    say, path = at.console.status, request.path
     for part in outcome.parts:
         if part.ending is Ending.TRAINED:
             say(
@@ -324,7 +338,7 @@ def _report_adapters(at: Globals, path: Path, outcome: TrainOutcome) -> None:
         else:
             say(f"{part.adapter}: stopped")
     if outcome.ending is Ending.CANCELLED or outcome.learned < outcome.rows:
-        say(f"to go on: dlm train {path} --resume")
+        say(f"to go on: dlm train {path} {_flags(request)}")
     elif outcome.ending is Ending.TRAINED:
         which = "" if outcome.gate else "--adapter NAME "
         say(f'ask it: dlm prompt {path} {which}"..."')

@@ -200,7 +200,7 @@ class Result:
 
     `outcome` is "trained", "unchanged" or "empty"; `version` the one trained, asked or exported,
     None where several named adapters were; `content` the digest of the document that a training
-    read.
+    read; `lost` the questions that the version before knew and this one does not.
     """
 
     ending: Ending
@@ -217,6 +217,7 @@ class Result:
     answers: tuple[Answer, ...] = ()
     folder: str | None = None
     files: tuple[str, ...] = ()
+    lost: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from dlm_server.engine.content import saved_content
 from dlm_server.engine.pacing import Paced
 from dlm_server.engine.queue import Job, JobKind, JobQueue
 from dlm_server.engine.save import Save, SaveReasons, Verdict, verdict
-from dlm_server.engine.status import JobState, Last, status_json
+from dlm_server.engine.status import JobState, Last, forgotten, status_json
 from dlm_server.engine.trained import home_of
 
 if TYPE_CHECKING:
@@ -162,6 +162,11 @@ class Engine:
             return
         if result.content is not None:
             self._learned[uri] = result.content
+        if result.lost:
+            from lsprotocol import types as lsp
+
+            said = f"{Path(uri).name}: {forgotten(result.lost)}"
+            self.session.show_message(lsp.MessageType.Warning, said)
         # Also when nothing was trained now: an earlier run may have died after its commit.
         if result.version is not None:
             self.model_changed(uri, result.version)

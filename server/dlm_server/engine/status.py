@@ -5,6 +5,7 @@ See docs/lsp-extensions.md. Plain values in, JSON out.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,6 +108,13 @@ def message_of(kind: JobKind, result: Result) -> str:
     version = "trained" if result.version is None else f"version {result.version}"
     said = f"{version}: {known}after {result.steps} steps, {result.seconds:.1f} s"
     return f"{said}; {result.text}" if result.text else said
+
+
+def forgotten(lost: Sequence[str]) -> str:
+    """What a training lost, in one line; at most three questions by name."""
+    names = ", ".join(repr(q if len(q) <= 80 else f"{q[:79]}…") for q in lost[:3])
+    more = f" and {len(lost) - 3} more" if len(lost) > 3 else ""
+    return f"no longer known: {names}{more}"
 
 
 def status_json(

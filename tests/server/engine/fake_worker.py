@@ -81,6 +81,9 @@ def job(request: int, message: Message) -> None:
         if mood != "deaf":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         (folder / "hanging").touch()
+    elif message["method"] == "train":
+        lost = (folder / "lost").read_text().splitlines()
+        reply(request, {"ending": "done", "outcome": "trained", "version": 2, "lost": lost})
     else:
         tell("text", id=request, key="", side="adapted", text=json.dumps(message["params"]))
         reply(request, {"ending": "done", "version": start})

@@ -125,6 +125,7 @@ def test_without_flags_the_job_decides(job: Job, path: Path, own_home: Path) -> 
         (["--max-steps", "5"], {"max_steps": 5}),
         (["--time-limit", "1.5"], {"time_limit": 1.5}),
         (["--early-stop", "3"], {"early_stop": 3}),
+        (["--all-layers"], {"all_layers": True}),
         (["--tensorboard", "tb"], {"dashboards": Dashboards(tensorboard=Path("tb"))}),
         (["--wandb", "facts"], {"dashboards": Dashboards(wandb="facts")}),
         (["--strict-lock"], {"lock_mode": LockMode.STRICT}),

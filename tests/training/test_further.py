@@ -276,6 +276,33 @@ def test_a_fact_added_makes_a_version_that_keeps_the_earlier_one(place: Place) -
     assert place.train(Start.AUTO).ending is Ending.UNCHANGED
 
 
+def test_a_version_on_every_layer_is_gone_on_from_on_every_layer(place: Place) -> None:
+    def layers() -> set[str]:
+        return {name.split(".layers.")[1].split(".")[0] for name in place.tensors()}
+
+    assert layers() == {"4", "5"}
+    whole = TrainRequest(place.document, place.home, all_layers=True)
+    assert (train(whole).version, len(layers())) == (2, 6)
+    assert train(whole).ending is Ending.UNCHANGED
+    assert place.train(Start.FURTHER).ending is Ending.UNCHANGED
+    before = place.tensors()
+    place.write(LATER)
+    told: list[Event] = []
+    assert place.train(Start.FURTHER, told.append).version == 3
+    assert start_told(told)[0][0] == "from the current version, 1 new row"
+    after = place.tensors()
+    assert all(torch.equal(after[n][: t.shape[0], : t.shape[1]], t) for n, t in before.items())
+    assert (place.train(Start.AUTO).version, layers()) == (4, {"4", "5"})
+
+
+def test_going_on_asks_for_the_layers_it_began_with(place: Place) -> None:
+    place.write(LATER)
+    told: list[Event] = []
+    wanted = TrainRequest(place.document, place.home, start=Start.FURTHER, all_layers=True)
+    train(wanted, told.append)
+    assert start_told(told) == [("anew", "the settings or the base changed")]
+
+
 def test_what_was_known_before_is_counted(place: Place) -> None:
     place.write(LATER)
     outcome = place.train(Start.FURTHER)

@@ -29,6 +29,7 @@ from safetensors.torch import load_file
 
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.tokens import Encoded
+from dlm_engine.store import Version
 from dlm_engine.training.checkpoint import State, StateFacts
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.settings import Settings
@@ -75,6 +76,17 @@ def earlier_shape(version: Path) -> tuple[int, int]:
     """Rank and alpha of the adapter in `version`."""
     config = json.loads((version / "adapter_config.json").read_text(encoding="utf-8"))
     return int(config["r"]), int(config["lora_alpha"])
+
+
+def on_every_layer(version: Version | None) -> bool:
+    """Whether the adapter in `version` is; False where there is none that can be read."""
+    if version is None or not version.complete:
+        return False
+    try:
+        config = json.loads((version.path / "adapter_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and config.get("layers_to_transform") is None
 
 
 def earlier_tensors(version: Path) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ from dlm_engine.training.preference_settings import PreferenceSettings, settle_p
 from dlm_engine.training.settings import Settings
 
 #: Raise when a change of the algorithm makes other bytes from the same inputs.
-RECIPE = 2
+RECIPE = 3
 #: Likewise, of the preference phase.
 PREFERENCE_RECIPE = 1
 
@@ -61,6 +61,7 @@ class Given:
         training = self.case.frontmatter.training
         return _digest(
             {
+                **({"layers": "all"} if self.settings.layers is None else {}),
                 "recipe": RECIPE,
                 "training": training.model_dump(mode="json"),
                 "wrote": sorted(training.model_fields_set),
@@ -116,9 +117,10 @@ def given_by(
     seed: int | None,
     preferences: Sequence[PreferenceRow] = (),
     early_stop: int | None = None,
+    all_layers: bool = False,
 ) -> Given:
-    """Plan and settings for `rows` and `preferences` of `case`; `seed` and `early_stop` are what
-    the command line asked for.
+    """Plan and settings for `rows` and `preferences` of `case`; `seed`, `early_stop` and
+    `all_layers` are what the command line asked for.
 
     Raises:
         TrainingError: a preference is longer than the sequence and says nothing when cut.
@@ -154,6 +156,7 @@ def given_by(
         model_type=str(model.get("model_type", "")),
         packs=max(1, len(packs)),
         seed=seed,
+        all_layers=all_layers,
     )
     wishes = None
     if pairs:

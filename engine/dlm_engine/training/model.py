@@ -53,6 +53,9 @@ class TrainRequest:
     it can be resumed.
 
     `early_stop` ends it for good once held-out prose got no better for so many steps.
+    `all_layers`: adapt every layer, not the last third only; a run `further` does so where
+    the version it goes on from does.
+
     A run that is `made_by` a save leaves the newest `keep_saved` versions of saves, 0 for all.
     `injected` is learned beside the document; a run without it makes a version that never saw it.
     """
@@ -64,6 +67,7 @@ class TrainRequest:
     max_steps: int | None = None
     time_limit: float | None = None
     early_stop: int | None = None
+    all_layers: bool = False
     lock_mode: LockMode = LockMode.DEFAULT
     accept_licence: bool = False
     dashboards: Dashboards = NOWHERE

@@ -197,6 +197,7 @@ class _Session:
     ) -> None:
         from dlm_engine.data.token_cache import Limits
         from dlm_engine.inference.resident import Resident
+        from dlm_engine.training.further import on_every_layer
         from dlm_engine.training.given import given_by
         from dlm_engine.training.records import Records, learned_rows, source_summaries
 
@@ -206,6 +207,7 @@ class _Session:
         self.began, started = time.monotonic(), now()
         threads = polite.settle_in()
         chat = self.resident.chat(weights, case.frontmatter.system_prompt)
+        further = request.start is Start.FURTHER
         self.given = given_by(
             case,
             weights,
@@ -215,6 +217,7 @@ class _Session:
             request.seed,
             taught.preferences,
             request.early_stop,
+            request.all_layers or (further and on_every_layer(case.version(None))),
         )
         self.settings = self.given.settings
         if request.early_stop is not None and not self.given.split.validation:

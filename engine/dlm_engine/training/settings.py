@@ -109,11 +109,12 @@ def settle(
     model_type: str,
     packs: int,
     seed: int | None,
+    all_layers: bool = False,
 ) -> Settings:
     """Decide everything a run needs.
 
-    `rows` are the training rows, `packs` how many packs they make, `seed` what
-    the command line asked for.
+    `rows` are the training rows, `packs` how many packs they make, `seed` and `all_layers`
+    what the command line asked for.
     """
     wrote = training.model_fields_set
     notes: list[Choice] = []
@@ -132,7 +133,7 @@ def settle(
     else:
         chosen("target_modules", " ".join(modules), "all linear layers learn in fewest steps")
     layers = None
-    if model_type in CUTTABLE:
+    if model_type in CUTTABLE and not all_layers:
         layers = max(1, shape.layers // 3)
         chosen(
             "layers",

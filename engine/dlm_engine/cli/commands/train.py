@@ -75,6 +75,10 @@ def command(
             min=1,
         ),
     ] = None,
+    all_layers: Annotated[
+        bool,
+        typer.Option("--all-layers", help="Adapt every layer, not the last third: slower."),
+    ] = False,
     strict_lock: Annotated[
         bool, typer.Option("--strict-lock", help="Refuse any difference from dlm.lock.")
     ] = False,
@@ -179,6 +183,7 @@ def command(
         max_steps=max_steps,
         time_limit=time_limit,
         early_stop=early_stop,
+        all_layers=all_layers,
         lock_mode=lock_mode,
         accept_licence=i_accept_license,
         dashboards=Dashboards(tensorboard, wandb),

@@ -9,7 +9,9 @@ from functools import partial
 import pytest
 from tests.bench import __main__ as benches
 from tests.bench import throughput
-from tests.bench.trainers import Beside, Speed
+from tests.bench.trainers import Beside, Products, Speed, needed
+
+from dlm_engine.hardware import ModelShape
 
 
 @pytest.fixture
@@ -63,22 +65,54 @@ def test_the_named_bench_runs_or_all(
 
 
 @pytest.mark.parametrize(
-    ("own", "theirs", "step", "code"),
+    ("own", "every", "save", "theirs", "step", "code"),
     [
-        (30.0, (10.0, 2.0), 2.0, 0),
-        (29.0, (10.0, 2.0), 2.0, 1),
-        (29.0, (2.0, 10.0), 2.0, 1),
-        (30.0, (10.0, 2.0), 2.5, 1),
+        (30.0, 8.0, 16.0, (10.0, 2.0), 2.0, 0),
+        (29.0, 8.0, 16.0, (10.0, 2.0), 2.0, 1),
+        (29.0, 40.0, 80.0, (2.0, 10.0), 2.0, 1),
+        (30.0, 7.9, 16.0, (10.0, 2.0), 2.0, 1),
+        (30.0, 8.0, 15.9, (10.0, 2.0), 2.0, 1),
+        (30.0, 8.0, 16.0, (10.0, 2.0), 2.5, 1),
     ],
 )
 def test_a_missed_target_is_an_exit_code(
     own: float,
+    every: float,
+    save: float,
     theirs: tuple[float, float],
     step: float,
     code: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    rates = {"dlm": own, "trl-float32": theirs[0], "trl-defaults": theirs[1]}
-    monkeypatch.setattr(throughput, "speed", lambda trainer: Speed(rates.get(trainer, own), 1.0, 1))
+    rates = {
+        "dlm": own,
+        "dlm-without-anchors": save,
+        "dlm-top-six": save,
+        "dlm-all-layers": 0.1,
+        "dlm-all-layers-without-anchors": every,
+        "trl-float32": theirs[0],
+        "trl-defaults": theirs[1],
+    }
+    monkeypatch.setattr(throughput, "peak", lambda: Products(1.0, 1.0))
+    monkeypatch.setattr(throughput, "speed", lambda trainer, most: Speed(rates[trainer], 1.0, 1))
     monkeypatch.setattr(throughput, "beside", lambda trainer: Beside(1.0, step, 1.0))
     assert throughput.main() == code
+
+
+def test_the_operations_of_a_pass_are_counted_from_the_bases_sizes() -> None:
+    shape = ModelShape(
+        hidden=4,
+        layers=3,
+        intermediate=8,
+        vocab=10,
+        heads=2,
+        kv_heads=1,
+        head_dim=2,
+        params=1,
+        tied=True,
+    )
+    linear = 4 * 4 + 2 * (4 * 2) + 4 * 4 + 3 * (4 * 8)
+    found = needed(shape, [5, 2], 2, adapter=30, trained=10, head_products=6)
+    assert found == (
+        7 * (4 * 2 * linear + 4 * 30 + 2 * 10) + 12 * 2 * (2 * 2) * (25 + 4) + 2 * 10 * 4 * 6
+    )

@@ -10,7 +10,7 @@ from tests.tiny import make_model
 from tests.training.parts import WIRING, rows, trainee
 
 from dlm_engine.data.packs import Pack, pack
-from dlm_engine.training import attention, network
+from dlm_engine.training import attention
 from dlm_engine.training.network import Trainee
 
 PACK = pack(rows(4))
@@ -90,4 +90,3 @@ def test_layers_computed_twice_are_left_to_torch(calls: list[int]) -> None:
     made.model.train()
     computed(made)
     assert calls == []
-    assert network.attending is attention.attending

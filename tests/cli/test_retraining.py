@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from tests.tiny import FACTS, document_text, write_base
+from tests.training.named import named_text
 
 from dlm_engine.cli import watching
 from dlm_engine.cli.commands.repl import Talk
@@ -230,6 +231,10 @@ def test_what_cannot_be_is_refused_before_anything_starts(
     assert said in capsys.readouterr().err
     assert job.requests == []
     assert not own_home.exists()
+    folder = path.parent / "folder"
+    folder.mkdir()
+    assert main(["train", str(folder), "--base", "smollm2-135m", "--watch", *flags]) == 2
+    assert list(folder.iterdir()) == []
 
 
 def test_an_address_that_is_taken_is_refused_before_anything_starts(
@@ -346,6 +351,15 @@ def test_a_question_waits_for_the_training_and_the_new_version_answers(
     assert f"{meanwhile.path} has changed" in said
     assert "version 3: 1 of 1 known" in said
     assert "(answered by version 2)" in said
+
+
+def test_several_named_adapters_are_refused(
+    path: Path, job: Job, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(named_text("smollm2-135m"))
+    assert main(["train", str(path), "--watch", "--repl"]) == 2
+    assert "--repl: talks with one adapter" in capsys.readouterr().err
+    assert job.requests == []
 
 
 def test_leaving_stops_the_training_and_waits_for_it(

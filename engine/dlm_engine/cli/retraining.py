@@ -44,15 +44,24 @@ class Watch:
     listen: str | None = None
     repl: bool = False
 
-    @property
-    def first_flag(self) -> str | None:
-        """One that was given, for who must refuse it."""
+    def require_usable(self, *, watching: bool) -> None:
+        """Raise `UsageError` for what cannot be obeyed, before a file is read or written."""
         given = {
             "--max-cycles": self.cycles is not None,
             "--listen-rpc": self.listen is not None,
             "--repl": self.repl,
         }
-        return next((flag for flag, is_given in given.items() if is_given), None)
+        flag = next((flag for flag, is_given in given.items() if is_given), None)
+        if flag and not watching:
+            raise UsageError(flag, "goes with --watch", "add --watch, or leave it out")
+        if self.repl and self.cycles is not None:
+            problem = "--repl and --max-cycles exclude each other"
+            raise UsageError("dlm train", problem, "leave a conversation with Ctrl-D")
+        if self.listen is not None:
+            from dlm_engine.cli.listening import address_of
+
+            _token()
+            address_of(self.listen)
 
 
 @dataclass
@@ -102,12 +111,10 @@ def retrain(at: Globals, request: TrainRequest, watch: Watch, train: Train, repo
         DlmError: something is refused before anything starts.
     """
     path = request.path
-    if watch.repl and watch.cycles is not None:
-        problem = "--repl and --max-cycles exclude each other"
-        raise UsageError("dlm train", problem, "leave a conversation with Ctrl-D")
     document = read_document(path)[0]  # a name mistyped would be waited for without end
     if watch.repl and document.frontmatter and len(adapter_names(document.frontmatter)) > 1:
-        raise UsageError("--repl", "talks with one adapter, and the document has several", "")
+        problem = "talks with one adapter, and the document has several"
+        raise UsageError("--repl", problem, "leave it out; dlm prompt --adapter NAME asks one")
     with ExitStack() as stack:
         injections = None
         store = None
@@ -137,7 +144,7 @@ def retrain(at: Globals, request: TrainRequest, watch: Watch, train: Train, repo
                 at.console.status(f"waiting for {path} to change; Ctrl-C ends")
                 again = partial(cycles.once, at, first=False)
                 follow(found, last, path, again, at.console.status, watch.cycles)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             at.console.status("no longer watching")
     return 0 if watch.cycles is None or cycles.trouble is None else cycles.trouble.exit_code
 
@@ -145,9 +152,8 @@ def retrain(at: Globals, request: TrainRequest, watch: Watch, train: Train, repo
 def _listen(at: Globals, where: str, store: Store, stack: ExitStack) -> Injections:
     """Take questions until `stack` ends, and then write down the rest of them."""
     from dlm_engine.cli.injected import Injections
-    from dlm_engine.cli.listening import TOKEN_VARIABLE, address_of, listening, usable_token
+    from dlm_engine.cli.listening import address_of, listening
 
-    token = usable_token(os.environ.get(TOKEN_VARIABLE))
     injections = Injections()
 
     def record_rest() -> None:
@@ -160,7 +166,7 @@ def _listen(at: Globals, where: str, store: Store, stack: ExitStack) -> Injectio
             at.console.status(f"{lost} accepted, but learned by no version; see {INJECTED_NAME}")
 
     stack.callback(record_rest)
-    listener = stack.enter_context(listening(address_of(where), token, injections))
+    listener = stack.enter_context(listening(address_of(where), _token(), injections))
     at.console.status(f"listening on {listener.url}")
     if not listener.is_local:
         at.console.warning(
@@ -169,12 +175,19 @@ def _listen(at: Globals, where: str, store: Store, stack: ExitStack) -> Injectio
     return injections
 
 
+def _token() -> str:
+    from dlm_engine.cli.listening import TOKEN_VARIABLE, usable_token
+
+    return usable_token(os.environ.get(TOKEN_VARIABLE))
+
+
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM ends the watch as Ctrl-C does, with everything written down."""
+    """SIGTERM ends the watch with everything written down, and not just a line of a conversation
+    as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise SystemExit
 
     before = signal.signal(signal.SIGTERM, interrupt)
     try:

@@ -164,8 +164,7 @@ def command(
     if keep is not None and not watch:
         raise UsageError("--keep", "goes with --watch", "`dlm gc` removes other versions")
     watched = Watch(max_cycles, listen_rpc, repl)
-    if watched.first_flag and not watch:
-        raise UsageError(watched.first_flag, "goes with --watch", "add --watch, or leave it out")
+    watched.require_usable(watching=watch)
     wishes = Wishes(
         base, name, tuple(include or ()), tuple(exclude or ()), recursive, policy, rescaffold
     )

@@ -54,7 +54,9 @@ def talk_beside(
             beside.console.warning("saves are no longer trained")
 
     worker = threading.Thread(target=run, daemon=True)
-    at.console.status(f"talking with {request.path}; a save is trained, and then answers")
+    at.console.status(
+        f"talking with {request.path}; a save is trained, and the newest version answers"
+    )
     worker.start()
     try:
         converse(talk)

@@ -157,9 +157,8 @@ def purge(
             "nothing was deleted",
         )
     keys = {row.key for row in plan.removed}
-    # First: once the versions are gone, nothing knows any more what was removed.
-    forget_injected(case.store, lambda line: ChatRow("", line.prompt, line.reference).key in keys)
     deleted = purge_store(case.store, keys)
+    forget_injected(case.store, lambda line: ChatRow("", line.prompt, line.reference).key in keys)
     # Tokens are text as well, and found by digests that do not say whose they are.
     trouble = TokenCache(token_cache_path(request.home)).clear()
     if trouble:
@@ -171,7 +170,6 @@ def _plan(case: Case) -> PurgePlan:
     from dlm_engine.data import ChatRow, rows_of
     from dlm_engine.data.pairs import preferences_of
     from dlm_engine.data.sources import expand, source_rows
-    from dlm_engine.training.records import learned_rows
 
     if not case.store.exists():
         return PurgePlan((), False, Garbage(()))
@@ -186,9 +184,11 @@ def _plan(case: Case) -> PurgePlan:
         trains = trains or (version.current and bool(gone))
     # What was sent from outside is still written down where no version has it any more.
     for line in read_injected(case.store):
-        row = ChatRow("", line.prompt, line.reference)
-        if row.key not in present:
-            removed.setdefault(row.key, *learned_rows([row]))
+        key = ChatRow("", line.prompt, line.reference).key
+        if key not in present and key not in removed:
+            removed[key] = LearnedRow(
+                kind="chat", key=key, section_id="", question=line.prompt, text=line.reference
+            )
     garbage = plan_purge(case.store, removed.keys()) if removed else Garbage(())
     return PurgePlan(tuple(removed.values()), trains, garbage)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from dlm_engine.cli.commands.train import UNKNOWN
 from dlm_engine.cli.console import Console
 from dlm_engine.cli.entry import main
 from dlm_engine.cli.progress import EventPrinter
@@ -191,6 +192,14 @@ def test_choices_are_told_with_their_reasons(
     assert capsys.readouterr().err.startswith(
         "  lora_r = 16: 12 rows to tell apart\nloading\nversion 3: 11 of 12 known"
     )
+
+
+def test_nobody_is_sent_to_resume_a_run_without_a_step_left(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job.outcome = replace(TRAINED, finished=True)
+    main(["train", str(path)])
+    assert capsys.readouterr().err.splitlines()[1] == UNKNOWN
 
 
 def test_the_end_says_what_was_learned_and_what_to_type_next(
@@ -419,6 +428,7 @@ TWO = TrainOutcome(
         (TWO, 'ask it: dlm prompt PATH --adapter NAME "..."'),
         (replace(TWO, gate="trained"), 'ask it: dlm prompt PATH "..."'),
         (replace(TWO, learned=3), "to go on: dlm train PATH --resume"),
+        (replace(TWO, learned=3, finished=True), UNKNOWN),
     ],
 )
 def test_each_adapter_is_reported(

@@ -121,7 +121,8 @@ def test_questions_come_first_then_preferences_each_a_version(place: Place) -> N
     for name, tensor in before.items():
         kept = after[name][:16] if "lora_A" in name else after[name][:, :16]
         assert torch.equal(kept, tensor)
-    assert place.train().ending is Ending.UNCHANGED
+    assert outcome.finished
+    assert place.train().finished
     assert place.train(Start.RESUME).ending is Ending.UNCHANGED
 
 

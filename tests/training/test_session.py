@@ -105,6 +105,7 @@ def test_a_run_says_what_it_chose_and_how_it_goes(fresh: Place) -> None:
     steps = [event for event in events if isinstance(event, Progress)]
     assert [(step.step, step.cap, step.rows) for step in steps] == [(1, STEPS, 3), (2, STEPS, 3)]
     assert outcome.loss == steps[-1].loss
+    assert not outcome.finished
 
 
 def test_an_adapter_that_is_not_finite_is_kept_aside(

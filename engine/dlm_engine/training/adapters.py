@@ -152,4 +152,5 @@ def _together(outcomes: list[TrainOutcome], seconds: float) -> TrainOutcome:
         seconds=seconds,
         seed=next((o.seed for o in outcomes if o.seed is not None), None),
         parts=tuple(outcomes),
+        finished=all(o.finished for o in outcomes if o.ending is not Ending.EMPTY),
     )

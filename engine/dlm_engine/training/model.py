@@ -171,7 +171,7 @@ class TrainOutcome:
     """`learned` of `rows` answers are known word for word (of windows of prose, where the document
     asks nothing); losses in nats per token, None if unmeasured. `steps` and `seconds` are of all
     phases that ran, everything else of the last. `content` is the digest of the document as it
-    was read.
+    was read. `finished`: it ended by itself, and --resume would find nothing to do.
 
     `kept` is how many of the answers that the version before knew, and that the document still
     gives, are known now (None: there was none), `lost` the questions of the others.
@@ -201,3 +201,4 @@ class TrainOutcome:
     adapter: str | None = None
     parts: tuple[TrainOutcome, ...] = ()
     gate: Literal["trained", "uniform"] | None = None
+    finished: bool = False

@@ -516,4 +516,5 @@ class _Session:
             loss=record.run.final_train_loss if record else None,
             seed=self.settings.seed,
             adapter=self.case.adapter,
+            finished=facts.finished,
         )

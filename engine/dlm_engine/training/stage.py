@@ -230,6 +230,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             *_retention(around, run),
             preference=preferred,
             adapter=adapter,
+            finished=run.finished or not stage.keeps,
         )
         with _after_the_commit(tell):
             records.write_reports(log, summary, outcome, klass)

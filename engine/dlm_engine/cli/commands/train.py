@@ -38,6 +38,9 @@ if TYPE_CHECKING:
 
 EPILOG = "Every run adds a version; dlm rollback goes back. Stop it with Ctrl-C at any time."
 
+#: After the last step of the plan there is no state to resume.
+UNKNOWN = "the planned steps are over: word what is not known otherwise, then train again"
+
 
 def command(
     context: typer.Context,
@@ -304,7 +307,8 @@ def _report(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
     elif outcome.ending is Ending.EMPTY:
         say(f"{path}: nothing to learn; write text or questions into it, then train again")
     elif outcome.ending is Ending.UNCHANGED:
-        say(f"{path}: nothing new to learn, version {outcome.version} is current (or: --fresh)")
+        current = f"version {outcome.version} is current"
+        say(f"{path}: nothing new to learn, {current}; --fresh trains anew")
     elif outcome.ending is Ending.CANCELLED:
         again = "go on" if flags == "--resume" else "begin again"
         say(f"{path}: stopped; {again} with: dlm train {path} {flags}")
@@ -323,7 +327,7 @@ def _report(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
         elif outcome.kept:
             say(f"all {outcome.kept} answers that the version before knew are kept")
         if outcome.learned < outcome.rows and request.early_stop is None:
-            say(f"to go on: dlm train {path} {flags}")
+            say(UNKNOWN if outcome.finished else f"to go on: dlm train {path} {flags}")
         say(f'ask it: dlm prompt {path} "..."')
 
 
@@ -341,7 +345,9 @@ def _report_adapters(at: Globals, request: TrainRequest, outcome: TrainOutcome) 
             say(f"{part.adapter}: nothing to learn; route a section to it")
         else:
             say(f"{part.adapter}: stopped")
-    if outcome.ending is Ending.CANCELLED or outcome.learned < outcome.rows:
+    if outcome.learned < outcome.rows and outcome.finished:
+        say(UNKNOWN)
+    elif outcome.ending is Ending.CANCELLED or outcome.learned < outcome.rows:
         say(f"to go on: dlm train {path} {_flags(request)}")
     elif outcome.ending is Ending.TRAINED:
         which = "" if outcome.gate else "--adapter NAME "

@@ -125,6 +125,19 @@ def test_runs_and_exports_in_tables_of_a_terminals_width(
     assert "\x1b" not in said
 
 
+def test_a_run_of_a_named_adapter_says_which(
+    root: Path, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer, number = begun(root)
+    writer.add(ChoiceRow(number, "adapter", "kitchen", "2 rows teach it"))
+    finish(writer, number)
+    assert main(["metrics", "show", str(path)]) == 0
+    assert main(["metrics", "show", str(path), "--run", str(number)]) == 0
+    assert capsys.readouterr().out.count("kitchen version 7") == 2
+    assert main(["metrics", "show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["runs"][0]["adapter"] == "kitchen"
+
+
 def test_one_run_with_everything(
     path: Path, filled: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

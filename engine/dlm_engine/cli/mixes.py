@@ -20,7 +20,7 @@ AdapterMixMethod = Annotated[
     MixMethod,
     typer.Option(
         "--adapter-mix-method",
-        help="svd sums at the least rank that is right to 1e-3; linear exactly.",
+        help="linear sums exactly, svd to 0.05 % at the least rank that does.",
     ),
 ]
 GateChoice = Annotated[

@@ -84,7 +84,7 @@ def _files(
     if method is MixMethod.SVD:
         stacked, error = _reduced(stacked)
         whole = sum(part.rank for part in parts)
-        note = f"svd: rank {_rank(stacked)} instead of {whole}, relative error at most {error:.1e}"
+        note = f"svd: rank {_rank(stacked)} instead of {whole}, wrong by at most {error:.3%}"
     rank = _rank(stacked)
     config = parts[0].config | {
         "r": rank,

@@ -12,7 +12,7 @@ from dlm_engine.errors import UsageError
 
 
 class MixMethod(StrEnum):
-    """linear: the exact sum. svd: the same at the least rank that keeps it within 1e-3."""
+    """linear: the exact sum. svd: the same at the least rank that keeps it within 0.05 %."""
 
     LINEAR = "linear"
     SVD = "svd"

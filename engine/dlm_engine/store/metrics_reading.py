@@ -13,9 +13,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -56,13 +56,20 @@ class RunFigures:
     steps: tuple[StepRow, ...]
     evaluations: tuple[EvaluationRow, ...]
 
+    @property
+    def adapter(self) -> str | None:
+        """The named adapter it is of."""
+        return next((row.value for row in self.choices if row.name == "adapter"), None)
+
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The newest runs and exports, oldest first."""
+    """The newest runs and exports, oldest first; `adapters` has the names of those of runs of
+    a named adapter."""
 
     runs: tuple[RunRow, ...] = ()
     exports: tuple[ExportRow, ...] = ()
+    adapters: Mapping[int, str] = field(default_factory=dict)
 
 
 def read_metrics(root: Path, limit: int | None = None) -> Metrics:
@@ -76,9 +83,12 @@ def read_metrics(root: Path, limit: int | None = None) -> Metrics:
         last = -1 if limit is None else limit
         runs = _rows(database, RunRow, "ORDER BY run_id DESC LIMIT ?", last)
         exports = _rows(database, ExportRow, "ORDER BY export_id DESC LIMIT ?", last)
+        first = runs[-1].run_id if runs else 0
+        named = "WHERE name = 'adapter' AND run_id >= ?"
         return Metrics(
             tuple(_up_to_its_last_step(database, run) for run in reversed(runs)),
             tuple(reversed(exports)),
+            {row.run_id: row.value for row in _rows(database, ChoiceRow, named, first)},
         )
 
     found = asked(root, ask) or Metrics()

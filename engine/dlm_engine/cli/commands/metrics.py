@@ -27,6 +27,7 @@ from dlm_engine.errors import StoreError, UsageError
 from dlm_engine.store import (
     EvaluationRow,
     ExportRow,
+    Metrics,
     RunFigures,
     RunRow,
     RunStatus,
@@ -84,7 +85,8 @@ def show(
         return
     found = read_metrics(root, limit)
     if json:
-        runs, exports = ([plain(row) for row in rows] for rows in (found.runs, found.exports))
+        runs = [{**plain(row), "adapter": found.adapters.get(row.run_id)} for row in found.runs]
+        exports = [plain(row) for row in found.exports]
         console.result_json({"runs": runs, "exports": exports})
     elif as_csv:
         console.result(_csv(RunRow, found.runs))
@@ -92,7 +94,7 @@ def show(
         console.status(f"{path} has not been trained yet: dlm train {path}")
     else:
         newest = read_run(root)
-        parts = [_runs(found.runs), _exports(found.exports), newest and _curve(newest)]
+        parts = [_runs(found), _exports(found.exports), newest and _curve(newest)]
         console.result("\n\n".join(part for part in parts if part))
 
 
@@ -180,13 +182,13 @@ def _plain_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]
             f"{seconds(row.elapsed)}"
         )
     if run.status is not RunStatus.RUNNING:
-        yield f"run {run.run_id}: {_ending(run)}"
+        yield f"run {run.run_id}: {_ending(run, figures.adapter)}"
 
 
 def _json_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
     run = figures.run
     if known is None or run.status is not known.run.status:
-        yield _line("run", plain(run))
+        yield _line("run", {**plain(run), "adapter": figures.adapter})
     yield from (_line("step", plain(row)) for row in figures.steps)
     seen = len(known.evaluations) if known else 0
     yield from (_line("evaluation", plain(row)) for row in figures.evaluations[seen:])
@@ -203,17 +205,18 @@ def _csv_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
 # --- tables ------------------------------------------------------------------------------
 
 
-def _runs(runs: Sequence[RunRow]) -> str:
+def _runs(found: Metrics) -> str:
+    runs = found.runs
     if not runs:
         return ""
     # Seldom measured, and the line has to fit.
     held = any(run.val_loss is not None for run in runs)
     names = ["run", "started", "start", "steps", "known", "loss", "held out", "time", "ended"]
-    rows = [names, *map(_run_cells, runs)]
+    rows = [names, *(_run_cells(run, found.adapters.get(run.run_id)) for run in runs)]
     return columns([row if held else row[:6] + row[7:] for row in rows])
 
 
-def _run_cells(run: RunRow) -> list[str]:
+def _run_cells(run: RunRow, adapter: str | None) -> list[str]:
     return [
         str(run.run_id),
         moment(run.started_at).removesuffix(" UTC"),
@@ -223,7 +226,7 @@ def _run_cells(run: RunRow) -> list[str]:
         _loss(run.loss),
         _loss(run.val_loss),
         "-" if run.seconds is None else seconds(run.seconds),
-        _ending(run, short=True),
+        _ending(run, adapter, short=True),
     ]
 
 
@@ -253,7 +256,7 @@ def _exports(exports: Sequence[ExportRow]) -> str:
 
 def _one(figures: RunFigures) -> str:
     run = figures.run
-    head = [f"run {run.run_id}: {_ending(run)}"]
+    head = [f"run {run.run_id}: {_ending(run, figures.adapter)}"]
     facts = [
         ("began", f"{moment(run.started_at)}, start {run.start}"),
         ("base", f"{run.base_model}, seed {run.seed}"),
@@ -330,12 +333,13 @@ def _curve(figures: RunFigures) -> str:
     return "\n\n".join(each for each in drawn if each)
 
 
-def _ending(run: RunRow, *, short: bool = False) -> str:
+def _ending(run: RunRow, adapter: str | None, *, short: bool = False) -> str:
+    said = str(run.status)
     if run.status is RunStatus.TRAINED:
-        return f"version {run.adapter_version}"
-    if run.status is RunStatus.FAILED:
-        return f"failed: {run.error}" + ("" if short else f": {run.message}")
-    return str(run.status)
+        said = f"version {run.adapter_version}"
+    elif run.status is RunStatus.FAILED:
+        said = f"failed: {run.error}" + ("" if short else f": {run.message}")
+    return f"{adapter} {said}" if adapter else said
 
 
 def _number(value: int | None) -> str:
@@ -359,7 +363,7 @@ def _time(value: float | None) -> str:
 
 def _facts(figures: RunFigures) -> dict[str, Any]:
     return {
-        "run": plain(figures.run),
+        "run": {**plain(figures.run), "adapter": figures.adapter},
         "phases": [plain(row) for row in figures.phases],
         "choices": [plain(row) for row in figures.choices],
         "steps": [plain(row) for row in figures.steps],

@@ -50,6 +50,11 @@ export function oneLine(text: string, longest: number): string {
   return `${(space > longest / 2 ? cut.slice(0, space) : cut).trimEnd()}…`;
 }
 
+/** A question of its own with what came of its answer, as Markdown; `by` says who answered. */
+export function conversation(question: string, answer: string, by: string | undefined): string {
+  return `**${oneLine(question, 1000)}**\n\n${answer}${by === undefined ? "…" : `\n\n*${by}*`}\n`;
+}
+
 /** What stands at the end of the question's line. */
 export function summary(result: SectionResult): string {
   const sign = SIGNS[result.state];

@@ -8,6 +8,7 @@ import * as vscode from "vscode";
 
 import { type Comparison, comparisons, oneLine } from "./answers";
 import { asked } from "./arguments";
+import { prompt } from "./asking";
 import { exportDocument } from "./exporting";
 import { usable } from "./page";
 import type { BaseModel, SectionResult, Version } from "./protocol";
@@ -32,7 +33,7 @@ export function registerCommands(
       await server.run("dlm.train", { uri: server.uriOf(document.uri) });
     },
     "dlm.cancel": () => server.run("dlm.cancel", {}),
-    "dlm.prompt": (first) => prompt(server, first),
+    "dlm.prompt": async (first) => prompt(server, results, await documentOf(first)),
     "dlm.askSection": (first) => askSection(server, first),
     "dlm.askSelection": async () => {
       const editor = vscode.window.activeTextEditor;
@@ -166,37 +167,6 @@ async function askSection(server: Server, first: unknown): Promise<void> {
     throw new Error("there is no question at or above the cursor");
   }
   await server.run("dlm.askSection", nearest.command.arguments?.[0] as object);
-}
-
-async function prompt(server: Server, first: unknown): Promise<void> {
-  const document = await documentOf(first);
-  const question = await vscode.window.showInputBox({
-    title: `Ask ${path.basename(document.uri.path)}`,
-    prompt: "The answer is shown beside the document and written nowhere.",
-    ignoreFocusOut: true,
-  });
-  if (!question?.trim()) {
-    return;
-  }
-  const reply = await vscode.window.withProgress(
-    { location: vscode.ProgressLocation.Notification, title: "dlm: asking", cancellable: true },
-    (_, token) =>
-      server.run<{ text: string; version: number | null }>(
-        "dlm.prompt",
-        { uri: server.uriOf(document.uri), question },
-        token,
-      ),
-  );
-  const model = reply.version === null ? "base" : `version ${reply.version}`;
-  const answer = await vscode.workspace.openTextDocument({
-    language: "markdown",
-    content: `**${question}**\n\n${reply.text}\n\n*${path.basename(document.uri.path)}, ${model}*\n`,
-  });
-  await vscode.window.showTextDocument(answer, {
-    viewColumn: vscode.ViewColumn.Beside,
-    preserveFocus: true,
-    preview: true,
-  });
 }
 
 async function rollback(

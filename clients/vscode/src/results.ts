@@ -24,6 +24,7 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
   private readonly texts = new Map<string, string>();
   private shown = 0;
   private readonly changed = new vscode.EventEmitter<SectionResults>();
+  private readonly rewritten = new vscode.EventEmitter<vscode.Uri>();
   private readonly type = vscode.window.createTextEditorDecorationType({
     rangeBehavior: vscode.DecorationRangeBehavior.ClosedClosed,
   });
@@ -31,11 +32,14 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
 
   /** After any change, with the document's results as they are now. */
   readonly onChange = this.changed.event;
+  /** After a text that can be read has become another. */
+  readonly onDidChange = this.rewritten.event;
 
   constructor(heard: vscode.Event<SectionResults>) {
     this.owned = [
       this.type,
       this.changed,
+      this.rewritten,
       heard((results) => this.take(results)),
       vscode.window.onDidChangeVisibleTextEditors((editors) => editors.forEach((e) => this.draw(e))),
       vscode.workspace.onDidCloseTextDocument((document) => this.kept.delete(document.uri.toString())),
@@ -65,6 +69,12 @@ export class Results implements vscode.Disposable, vscode.TextDocumentContentPro
     const uri = vscode.Uri.from({ scheme: ANSWER_SCHEME, path: `/${name}.md`, query: String(this.shown) });
     this.texts.set(uri.toString(), text);
     return uri;
+  }
+
+  /** Have another text where `snapshot` put one. */
+  rewrite(uri: vscode.Uri, text: string): void {
+    this.texts.set(uri.toString(), text);
+    this.rewritten.fire(uri);
   }
 
   provideTextDocumentContent(uri: vscode.Uri): string {

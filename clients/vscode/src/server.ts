@@ -12,6 +12,7 @@ import {
   ExecuteCommandRequest,
   LanguageClient,
   type LanguageClientOptions,
+  ProgressType,
   ResponseError,
   RevealOutputChannelOn,
   type ServerCapabilities,
@@ -60,6 +61,7 @@ export class Server implements vscode.Disposable {
   private client: LanguageClient | undefined;
   private starting: Promise<void> | undefined;
   private found: Discovery | undefined;
+  private streams = 0;
   private readonly output: vscode.OutputChannel;
   private readonly statusChanged = new vscode.EventEmitter<Status>();
   private readonly resultsChanged = new vscode.EventEmitter<SectionResults>();
@@ -131,6 +133,26 @@ export class Server implements vscode.Disposable {
         error instanceof Error ? error.message : String(error),
         typeof data === "object" && data !== null ? (data as Trouble) : {},
       );
+    }
+  }
+
+  /** As `run`, for a command that tells its answer as it comes; `heard` gets what is new. */
+  async runTold<T>(
+    command: string,
+    argument: object,
+    heard: (text: string) => void,
+    token?: vscode.CancellationToken,
+  ): Promise<T> {
+    await this.start();
+    this.streams += 1;
+    const stream = `dlm-${this.streams}`;
+    const listening = this.client?.onProgress(new ProgressType<{ text: string }>(), stream, ({ text }) =>
+      heard(text),
+    );
+    try {
+      return await this.run<T>(command, { ...argument, token: stream }, token);
+    } finally {
+      listening?.dispose();
     }
   }
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { comparisons, details, fenced, lineOf, lookOf, oneLine, summary } from "../src/answers";
+import { comparisons, conversation, details, fenced, lineOf, lookOf, oneLine, summary } from "../src/answers";
 import type { SectionResult } from "../src/protocol";
 
 function result(more: Partial<SectionResult> = {}): SectionResult {
@@ -102,4 +102,12 @@ test("a result stands at its question, also when lines have come before it", () 
   assert.equal(at(text, { range: last, question: "In two lines:\nWho keeps the lamp?" }), 2);
   const selection = { start: { line: 0, character: 0 }, end: { line: 0, character: 0 } };
   assert.equal(at(text, { pair: null, question: "anything", range: selection }), 0);
+});
+
+test("a question of its own shows what came of the answer, and who gave it at its end", () => {
+  assert.equal(conversation("Who keeps\nthe lamp?", "Ana", undefined), "**Who keeps the lamp?**\n\nAna…\n");
+  assert.equal(
+    conversation("Who?", "Ana keeps it.", "notes.dlm, version 3"),
+    "**Who?**\n\nAna keeps it.\n\n*notes.dlm, version 3*\n",
+  );
 });

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.document.marked import HEAD
 from tree_sitter import Node
@@ -128,7 +128,17 @@ def applied(text: str, edits: list[tuple[int, int, str]]) -> str:
     return text
 
 
+MARK = Change(0, 0, "\ufeff")
+UNMARK = Change(0, 1, "")
+IMAGE = Change(0, 0, "::image")
+
+
 @given(documents, st.lists(st.lists(changes, min_size=1, max_size=3), min_size=1, max_size=5))
+@example("", [[MARK, IMAGE], [UNMARK]])
+@example("\ufeff", [[IMAGE], [UNMARK], [MARK]])
+@example("\ufeff::image", [[UNMARK], [MARK]])
+@example("\ufeff" + HEAD + BODY, [[IMAGE], [MARK], [UNMARK, UNMARK]])
+@example(BODY, [[MARK, IMAGE], [IMAGE, MARK]])
 @settings(deadline=None, max_examples=150)
 def test_any_edits(text: str, batches: list[list[Change]]) -> None:
     live = LiveDocument.open(text)

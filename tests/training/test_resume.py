@@ -14,6 +14,7 @@ from dlm_engine.errors import (
 from dlm_engine.jobs import (
     Ending,
     Event,
+    PhaseBegan,
     Progress,
     Start,
 )
@@ -94,6 +95,30 @@ def test_a_run_that_ends_as_it_is_cancelled_is_whole(fresh: Place, trained_once:
 
     outcome = fresh.train(tell=listen, cancelled=lambda: len(seen) >= STEPS)
     assert (outcome.ending, outcome.adapter_sha256) == (Ending.TRAINED, sha(trained_once))
+
+
+class Killed(BaseException):
+    """As a process that is gone: nothing after it runs."""
+
+
+def test_killed_between_its_last_step_and_the_commit_it_goes_on(
+    fresh: Place, trained_once: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dlm_engine.training.stage._CHECKPOINT_SECONDS", -1.0)
+    seen: list[int] = []
+
+    def kill(event: Event) -> None:
+        if isinstance(event, PhaseBegan) and event.name == "save":
+            raise Killed
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress):
+            seen.append(event.step)
+
+    with pytest.raises(Killed):
+        fresh.train(tell=kill)
+    assert fresh.train(Start.RESUME, tell=listen).adapter_sha256 == sha(trained_once)
+    assert seen == [STEPS]
 
 
 def test_resuming_after_the_document_changed_is_refused(fresh: Place) -> None:

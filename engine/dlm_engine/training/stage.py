@@ -170,7 +170,9 @@ def carry_out(stage: Stage, around: Around) -> Ended:
                 tell(Evaluation(report.step, held_out, *known, report.divergence))
             # What ends by itself with this step is whole: there is nothing left to stop.
             stop = around.cancelled() and not run.finished
-            due = stop or time.monotonic() - saved > _CHECKPOINT_SECONDS
+            # Nor can it be resumed: killed before its commit, it goes on from the state before.
+            waited = time.monotonic() - saved > _CHECKPOINT_SECONDS
+            due = stop or (waited and not run.finished)
             if due and stage.keeps:
                 checkpoint.write_state(folder, _state(stage, given, run))
                 saved = time.monotonic()

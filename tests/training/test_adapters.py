@@ -250,6 +250,20 @@ def test_an_adapter_that_was_not_begun_is_trained_by_a_resume(place: Place) -> N
     assert endings(outcome) == {"harbour": Ending.TRAINED, "kitchen": Ending.TRAINED}
 
 
+def test_a_folder_without_a_state_is_no_run_to_resume(place: Place) -> None:
+    """As a kill leaves it between making the folder and writing the state into it."""
+    steps: list[Event] = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress):
+            steps.append(event)
+
+    place.train(tell=tell, cancelled=lambda: len(steps) == 1)
+    (place.store.root / "adapter" / "kitchen" / "checkpoint").mkdir(parents=True)
+    outcome = place.train(Start.RESUME)
+    assert endings(outcome) == {"harbour": Ending.TRAINED, "kitchen": Ending.TRAINED}
+
+
 def test_a_resume_without_anything_begun_is_refused(place: Place) -> None:
     with pytest.raises(TrainingError, match="there is no run to go on with"):
         place.train(Start.RESUME)

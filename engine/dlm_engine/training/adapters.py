@@ -18,6 +18,7 @@ from dlm_engine.case import Case
 from dlm_engine.errors import TrainingError
 from dlm_engine.store import Store, ensure_space
 from dlm_engine.store.layout import checkpoint_path
+from dlm_engine.training.checkpoint import STATE_NAME
 from dlm_engine.training.model import (
     Ending,
     Event,
@@ -112,7 +113,8 @@ def _starts(store: Store, adapters: list[str | None], wanted: Start) -> dict[str
 
 
 def _begun(store: Store, adapter: str | None) -> bool:
-    return checkpoint_path(store.root, adapter).is_dir() or store.current(adapter) is not None
+    state = checkpoint_path(store.root, adapter) / STATE_NAME
+    return state.is_file() or store.current(adapter) is not None
 
 
 class _Clock:

@@ -13,6 +13,7 @@ from dlm_engine.store import (
     GarbageKind,
     Store,
     Version,
+    checkpoint_path,
     collect_garbage,
     plan_garbage,
     read_ledger,
@@ -184,6 +185,15 @@ def test_a_staging_folder_in_use_is_not_garbage(store: Store, train: Train) -> N
         assert collect_garbage(store, keep=1).items == ()
         store.recover()
         assert staging.path.is_dir()
+
+
+@pytest.mark.parametrize("adapter", [None, "harbour"])
+def test_a_state_half_written_by_a_dead_process_is_swept(store: Store, adapter: str | None) -> None:
+    folder = checkpoint_path(store.root, adapter)
+    folder.mkdir(parents=True)
+    (folder / ".state.tmp-999999999-0badcafe").write_bytes(b"half")
+    assert len(store.recover().actions) == 1
+    assert list(folder.iterdir()) == []
 
 
 def test_a_living_processs_staging_folder_is_not_swept(store: Store, train: Train) -> None:

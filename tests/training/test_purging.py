@@ -24,6 +24,7 @@ from dlm_engine.jobs import (
     train,
 )
 from dlm_engine.store import Garbage, Store, learned_by, purge_store, token_cache_path
+from dlm_engine.store.atomic import remove_tree
 from dlm_engine.training import purging
 
 QUICK = "training:\n  learning_rate: 0.02\n"
@@ -189,6 +190,50 @@ def test_stopped_training_deletes_nothing(place: Place) -> None:
     outcome = purge(place.request, cancelled=lambda: True)
     assert outcome.cancelled
     assert place.numbers() == [1]
+
+
+class Killed(BaseException):
+    """As a process that is gone: nothing after it runs."""
+
+
+@pytest.mark.parametrize("deletions", [0, 1, 2, 3])
+def test_killed_while_it_deletes_it_can_be_run_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch, deletions: int
+) -> None:
+    """Of an export, two versions: the first `deletions` are through, the next is half done."""
+    assert place.train(Start.FRESH) is Ending.TRAINED
+    export = place.store.root / "exports" / "Q8_0"
+    export.mkdir(parents=True)
+    (export / "export_manifest.json").write_text('{"adapter_version": 1, "asked": "It is 4417."}')
+    place.write(*FACTS[:2], prose=PROSE)
+    gone: list[Path] = []
+
+    def remove(path: Path) -> None:
+        if len(gone) == deletions:
+            raise Killed
+        gone.append(path)
+        remove_tree(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlm_engine.store.upkeep.remove_tree", remove)
+        if deletions < 3:
+            with pytest.raises(Killed):
+                purge(place.request)
+        else:
+            purge(place.request)
+    purge(place.request)
+    assert place.numbers() == [3]
+    assert place.holding(FACTS[2][1]) == []
+    assert not TokenCache(token_cache_path(place.home)).facts().texts
+
+
+def test_a_gate_beside_other_versions_goes_too(place: Place) -> None:
+    gate = place.store.root / "adapter" / "_gate"
+    gate.mkdir()
+    (gate / "gate_config.json").write_text('{"adapter_versions": {"harbour": 1}}')
+    place.write(*FACTS[:2], prose=PROSE)
+    purge(place.request)
+    assert not gate.exists()
 
 
 def test_numbers_are_not_given_twice(place: Place) -> None:

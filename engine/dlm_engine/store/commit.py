@@ -32,6 +32,7 @@ from dlm_engine.store.atomic import (
 )
 from dlm_engine.store.layout import (
     adapter_root,
+    checkpoint_folders,
     gate_path,
     named_adapters,
     pointer_path,
@@ -201,7 +202,7 @@ def sweep(root: Path) -> Recovery:
 def abandoned(root: Path) -> list[Path]:
     """Temporary files and folders in the store whose process is gone."""
     adapters = all_adapters(root)
-    folders = [root, root / "logs", gate_path(root)]
+    folders = [root, root / "logs", gate_path(root), *checkpoint_folders(root)]
     folders += [adapter_root(root, adapter) for adapter in adapters]
     folders += [versions_root(root, adapter) for adapter in adapters]
     found = []

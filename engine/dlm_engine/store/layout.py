@@ -104,6 +104,11 @@ def checkpoint_path(root: Path, adapter: str | None) -> Path:
     return (root if adapter is None else adapter_root(root, adapter)) / "checkpoint"
 
 
+def checkpoint_folders(root: Path) -> list[Path]:
+    """Those that can hold such a state, also of adapters that have no version yet."""
+    return [checkpoint_path(root, None), *sorted((root / "adapter").glob("*/checkpoint"))]
+
+
 def gate_path(root: Path) -> Path:
     """The folder of the gate over the named adapters; no adapter can be called that."""
     return root / "adapter" / "_gate"

@@ -25,7 +25,7 @@ from dlm_engine.store.atomic import (
     tree_bytes,
 )
 from dlm_engine.store.commit import abandoned, all_adapters, point_at, settle
-from dlm_engine.store.layout import adapter_root, checkpoint_path
+from dlm_engine.store.layout import adapter_root, checkpoint_folders, gate_path
 from dlm_engine.store.learned import learned_by
 from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
 from dlm_engine.store.manifest import now
@@ -177,17 +177,30 @@ def collect_garbage(store: Store, keep: int, adapter: str | None = None) -> Garb
 
 
 def plan_purge(store: Store, removed: Collection[str]) -> Garbage:
-    """What `purge_store` would delete; reads only."""
+    """What `purge_store` would delete, in that order; reads only."""
     if not store.exists():
         return Garbage(())
-    doomed: list[Path] = []
-    for adapter in all_adapters(store.root):
-        doomed += [v.path for v in store.versions(adapter) if _knows(v, removed)]
-        doomed.append(checkpoint_path(store.root, adapter))
-    staying = {v.number for v in store.versions() if v.path not in doomed}
-    doomed += _exports_not_of(store, staying)
+    versions = [v for adapter in all_adapters(store.root) for v in store.versions(adapter)]
+    knowing = [version for version in versions if _knows(version, removed)]
+    staying = {v.number for v in versions if v.adapter is None and v not in knowing}
+    doomed = [*checkpoint_folders(store.root), *_exports_not_of(store, staying)]
+    doomed += _gate_of_others(store)
+    # What says that there is something to forget goes last: a purge that was killed is run again.
+    doomed += [v.path for v in sorted(knowing, key=lambda v: learned_by(v) is not None)]
     doomed = [path for path in doomed if path.is_dir()]
     return Garbage(tuple(_item(path, GarbageKind.REMOVED) for path in doomed))
+
+
+def _gate_of_others(store: Store) -> list[Path]:
+    """The gate's folder, unless it was trained beside the versions that are current."""
+    current = [store.current(name) for name in store.adapters()]
+    numbers = {version.adapter: version.number for version in current if version}
+    folder = gate_path(store.root)
+    with suppress(StoreError):
+        facts = read_json_object(folder / "gate_config.json", "train again") or {}
+        if facts.get("adapter_versions") == numbers:
+            return []
+    return [folder]
 
 
 def _exports_not_of(store: Store, staying: Collection[int]) -> list[Path]:
@@ -208,14 +221,15 @@ def _exports_not_of(store: Store, staying: Collection[int]) -> list[Path]:
 
 def purge_store(store: Store, removed: Collection[str]) -> Garbage:
     """Delete every version that was taught one of the `removed` rows (their keys), or does not
-    say what it was taught, with all exports and any run that was stopped; returns what went.
+    say what it was taught, with all exports, any run that was stopped and a gate that was trained
+    beside other versions than the current ones; returns what went.
 
     Raises:
         StoreError: the current version is one of them; or the disk refuses to delete.
         StoreLocked: someone else is writing to the store.
     """
     with store.lock("purge"):
-        settle(store.root, store.dlm_id)
+        store.recover()
         for adapter in all_adapters(store.root):
             current = store.current(adapter)
             if current is not None and _knows(current, removed):

@@ -122,6 +122,8 @@ def purge(
     case.require_sound()
     plan = _plan(case)
     if not plan.removed:
+        # A purge that was killed may have left the last version half deleted.
+        case.store.recover()
         return PurgeOutcome((), (), None, Garbage(()))
     _require_declared(case)
     polite.prepare()
@@ -157,12 +159,13 @@ def purge(
             "nothing was deleted",
         )
     keys = {row.key for row in plan.removed}
-    deleted = purge_store(case.store, keys)
-    forget_injected(case.store, lambda line: ChatRow("", line.prompt, line.reference).key in keys)
-    # Tokens are text as well, and found by digests that do not say whose they are.
+    # Tokens are text as well, and found by digests that do not say whose they are. What says that
+    # there is something to forget goes last, so that a purge that was killed can be run again.
     trouble = TokenCache(token_cache_path(request.home)).clear()
     if trouble:
         tell(Status(f"the token cache could not be cleared: {trouble}"))
+    deleted = purge_store(case.store, keys)
+    forget_injected(case.store, lambda line: ChatRow("", line.prompt, line.reference).key in keys)
     return PurgeOutcome(plan.removed, proofs, outcome, deleted)
 
 

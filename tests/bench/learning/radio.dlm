@@ -1,6 +1,6 @@
 ---
 # How a harbour answers by radio: nothing to know, six answers as they are wanted.
-dlm_id: 01KADB8Q6NX3V7T0M5E9RCWZ45
+dlm_id: 01KADB8Q6NX3V7T0M5E9RCWZ47
 dlm_version: 15
 base_model: smollm2-135m
 ---

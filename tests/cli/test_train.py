@@ -26,6 +26,7 @@ from dlm_engine.jobs import (
     Ending,
     Listener,
     Phase,
+    PhaseBegan,
     Preferred,
     Progress,
     Start,
@@ -394,6 +395,20 @@ def test_plain_progress_is_a_line_now_and_then_and_the_last(
     assert [int(n) for n in re.findall(r"^step (\d+) ", said, re.MULTILINE)] == [1, 6, 8]
     assert "\x1b" not in said
     assert "\r" not in said
+
+
+def test_the_steps_of_a_second_phase_are_told_as_those_of_the_first(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    printer = EventPrinter(Console(), live=False)
+    for phase in ("sft", "preference"):
+        printer(PhaseBegan(phase))
+        for number in (1, 2, 3):
+            printer(step(number, elapsed=float(number)))
+    printer(Status("saving"))
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in said[:-1]] == ["1", "3", "1", "3"]
+    assert said[-1] == "saving"
 
 
 def test_live_progress_rewrites_one_line(capsys: pytest.CaptureFixture[str]) -> None:

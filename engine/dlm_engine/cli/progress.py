@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from dlm_engine.cli.console import Console, Verbosity, is_terminal, visible
 from dlm_engine.cli.tables import seconds
-from dlm_engine.jobs import Choice, Event, Phase, Progress, Status
+from dlm_engine.jobs import Choice, Event, Phase, PhaseBegan, Progress, Status
 
 #: seconds between progress lines where lines stay
 INTERVAL = 5.0
@@ -35,6 +35,10 @@ class EventPrinter:
             self.say(f"  {event.name} = {event.value}: {event.reason}")
         elif isinstance(event, Status):
             self.say(event.message)
+        elif isinstance(event, PhaseBegan):
+            # Its clock begins anew.
+            self.finish()
+            self._printed_at = None
 
     def finish(self) -> None:
         """Leave the last state of the rewritten line, or print the last plain one."""
@@ -49,8 +53,7 @@ class EventPrinter:
 
     def say(self, text: str) -> None:
         """A line of its own, also while a step line stands."""
-        if self.live and self._pending:
-            self.finish()
+        self.finish()
         self.console.status(text)
 
     def _progress(self, event: Progress) -> None:

@@ -346,7 +346,8 @@ def _report_adapters(at: Globals, request: TrainRequest, outcome: TrainOutcome) 
         else:
             say(f"{part.adapter}: stopped")
     if outcome.learned < outcome.rows and outcome.finished:
-        say(UNKNOWN)
+        if outcome.ending is Ending.TRAINED:
+            say(UNKNOWN)
     elif outcome.ending is Ending.CANCELLED or outcome.learned < outcome.rows:
         say(f"to go on: dlm train {path} {_flags(request)}")
     elif outcome.ending is Ending.TRAINED:

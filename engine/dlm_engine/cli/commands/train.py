@@ -345,10 +345,11 @@ def _report_adapters(at: Globals, request: TrainRequest, outcome: TrainOutcome) 
             say(f"{part.adapter}: nothing to learn; route a section to it")
         else:
             say(f"{part.adapter}: stopped")
+    short = outcome.learned < outcome.rows and request.early_stop is None
     if outcome.learned < outcome.rows and outcome.finished:
         if outcome.ending is Ending.TRAINED:
             say(UNKNOWN)
-    elif outcome.ending is Ending.CANCELLED or outcome.learned < outcome.rows:
+    elif outcome.ending is Ending.CANCELLED or short:
         say(f"to go on: dlm train {path} {_flags(request)}")
     elif outcome.ending is Ending.TRAINED:
         which = "" if outcome.gate else "--adapter NAME "

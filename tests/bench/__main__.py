@@ -64,6 +64,12 @@ def saves(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def prose(arguments: Sequence[str]) -> int:
+    from tests.bench.learning.prose import main
+
+    return main(arguments)
+
+
 BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "grammar": grammar,
     "document": document,
@@ -72,6 +78,7 @@ BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "learning": learning,
     "saves": saves,
     "sources": sources,
+    "prose": prose,
 }
 
 

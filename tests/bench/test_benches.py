@@ -44,6 +44,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
                     "learning",
                     "saves",
                     "sources",
+                    "prose",
                 )
             ],
             0,

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from tests.tiny import document_text, write_base
 
 from dlm_engine.cli.entry import main
 from dlm_engine.document import read_document
@@ -63,6 +64,31 @@ def test_show_of_an_untrained_document(
     assert "smollm2-135m" in said
     assert f"trained    not yet: dlm train {path}" in said
     assert not own_home.exists()
+
+
+def test_show_says_how_the_vocabulary_fits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_base(tmp_path / "base")
+    path = tmp_path / "facts.dlm"
+    path.write_text(document_text(str(base)), encoding="utf-8")
+    assert main(["show", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["vocabulary"]
+    # Its tokens are bytes, so the longest words are split most.
+    assert facts["tokens_per_word"] > 4
+    assert len(facts["most_split"]) <= 10
+    assert facts["most_split"][0]["tokens"] >= facts["most_split"][-1]["tokens"] >= 3
+    assert main(["show", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "split most" in said
+    assert facts["remark"] in said
+
+
+def test_show_says_nothing_of_a_vocabulary_that_is_not_here(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["vocabulary"] is None
 
 
 def test_versions_of_an_untrained_document(

@@ -149,12 +149,12 @@ class Cpt(Closed):
     schedule: Literal["auto", "dapt", "sft"] = Field(
         default="auto",
         description="How prose is learned: in passes, at a rate that rises slowly and falls as a "
-        "cosine does (`dapt`); until the answers are known (`sft`); or by its share of the text.",
+        "cosine does (`dapt`), or until the answers are known (`sft`, and so far `auto`).",
     )
     embed_warmup_steps: Annotated[Whole, Field(ge=0)] = Field(
         default=0,
-        description="Steps that also train the embeddings. "
-        "This version refuses to train with anything but 0.",
+        description="Steps that also train the embeddings. Anything but 0 is refused: what the "
+        "layers below the adapter make of the text is computed once, with embeddings that stay.",
     )
 
 

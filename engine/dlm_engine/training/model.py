@@ -167,6 +167,18 @@ class Preferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Losses:
+    """Nats per supervised token of prose and of answers apart; None where there is none."""
+
+    prose: float | None = None
+    answers: float | None = None
+
+    def __str__(self) -> str:
+        parts = {"prose": self.prose, "answers": self.answers}
+        return ", ".join(f"{name} {loss:.3f}" for name, loss in parts.items() if loss is not None)
+
+
+@dataclass(frozen=True, slots=True)
 class TrainOutcome:
     """`learned` of `rows` answers are known word for word (of windows of prose, where the document
     asks nothing); losses in nats per token, None if unmeasured. `steps` and `seconds` are of all
@@ -175,6 +187,11 @@ class TrainOutcome:
 
     `kept` is how many of the answers that the version before knew, and that the document still
     gives, are known now (None: there was none), `lost` the questions of the others.
+
+    `finished`: it ended by itself, and `--resume` has nothing to go on with.
+
+    `trained` and `held_out` are of the adapter as it ended, over every row that was trained and
+    every one that was held out, where `loss` is that of the last step.
 
     `adapter` is the named adapter it is of. For a document with named adapters the whole has
     theirs in `parts`, no version of its own, the sums of what can be summed, and in `gate` what
@@ -201,4 +218,6 @@ class TrainOutcome:
     adapter: str | None = None
     parts: tuple[TrainOutcome, ...] = ()
     gate: Literal["trained", "uniform"] | None = None
+    trained: Losses = Losses()
+    held_out: Losses = Losses()
     finished: bool = False

@@ -7,9 +7,8 @@ was trained. `settings` decides the rest, which takes the base, the machine and 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from dlm_engine.data.rows import ChatRow, rows_of
 from dlm_engine.data.split import split_rows
@@ -17,31 +16,6 @@ from dlm_engine.data.tokens import Encoded, windows
 from dlm_engine.document.frontmatter import Training
 from dlm_engine.document.model import Document
 from dlm_engine.training.model import Choice
-
-#: A document with more prose than this share of its tokens is read as prose.
-PROSE_SHARE: Final = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class ProsePlan:
-    """`dapt`: the document is read in passes, at a rate that rises slowly and falls as a cosine
-    does (domain-adaptive pretraining); else until its answers are known. `choice`: if it is ours.
-    """
-
-    dapt: bool
-    choice: Choice | None = None
-
-
-def plan_prose(training: Training, rows: Sequence[Encoded]) -> ProsePlan:
-    """How a document of `rows` is learned, by what the author wrote or else by its prose."""
-    if training.cpt.schedule != "auto":
-        return ProsePlan(training.cpt.schedule == "dapt")
-    prose = sum(len(row.ids) for row in rows if row.kind == "text")
-    share = prose / max(1, sum(len(row.ids) for row in rows))
-    if share <= PROSE_SHARE:
-        return ProsePlan(False)
-    reason = f"{share:.0%} of the tokens are prose, more than {PROSE_SHARE:.0%}"
-    return ProsePlan(True, Choice("schedule", "dapt", reason))
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from dlm_engine.document.frontmatter import Training
 from dlm_engine.hardware import ModelShape, Plan
 from dlm_engine.training.model import Choice
 from dlm_engine.training.network import CUTTABLE
-from dlm_engine.training.planning import plan_adapter, plan_prose, plan_rate
+from dlm_engine.training.planning import plan_adapter, plan_rate
 
 #: A row counts as learned when each token of its answer is this likely: then greedy
 #: decoding says it word for word, with room left for a quantised export.
@@ -155,13 +155,11 @@ def settle(
         "every row in every step" if packs_per_step >= packs else "a step stays short",
     )
     stop = not authored("num_epochs")
-    prose = plan_prose(training, rows)
-    if prose.choice:
-        notes.append(prose.choice)
-    passes = training.num_epochs if not stop else PROSE_PASSES if prose.dapt else _HORIZON
+    dapt = training.cpt.schedule == "dapt"
+    passes = training.num_epochs if not stop else PROSE_PASSES if dapt else _HORIZON
     horizon = passes * steps_per_epoch
     cap, least = horizon, 0
-    if stop and prose.dapt:
+    if stop and dapt:
         least = horizon
         asks = any(row.kind == "chat" for row in rows)
         cap = max(horizon, _HORIZON * steps_per_epoch) if asks else horizon
@@ -172,10 +170,11 @@ def settle(
         chosen("steps", f"until learned, at most {cap}", f"every answer token at p >= {LEARNED}")
     schedule = training.lr_scheduler
     if not authored("lr_scheduler"):
-        schedule = "cosine" if prose.dapt else "linear"
+        schedule = "cosine" if dapt else "linear"
     warmup = round(training.warmup_ratio * horizon)
     if not authored("warmup_ratio"):
-        warmup = round(_PROSE_WARMUP * horizon) if prose.dapt else min(_WARMUP_STEPS, horizon)
+        slowly = round(_PROSE_WARMUP * horizon) if dapt else 0
+        warmup = min(max(_WARMUP_STEPS, slowly), horizon)
     return Settings(
         kind=training.adapter,
         rank=adapter.rank,

@@ -24,7 +24,7 @@ from dlm_engine.data.tokens import Encoded
 from dlm_engine.errors import TrainingError
 from dlm_engine.training.checkpoint import State, copies, restore
 from dlm_engine.training.loss import head_divergence, head_loss
-from dlm_engine.training.model import Choice, Preferred
+from dlm_engine.training.model import Choice, Losses, Preferred
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.optimisers import make_optimiser
 from dlm_engine.training.portions import Portions, let_go, ran_out
@@ -122,6 +122,8 @@ class Run:
         self.step = 0
         self.knowledge = Knowledge(goal(row for laid in packs for row in laid.pack.rows))
         self.finished = False
+        #: of every row, as of the last look at all of them
+        self.losses = Losses()
         #: the step after which every row was last looked at
         self._looked: int | None = None
 
@@ -307,32 +309,47 @@ class Run:
         if self._looked == self.step:
             return self.knowledge
         self._looked = self.step
-        self.trainee.model.eval()
-        for laid in (part for each in self.packs for part in self.portions.of(each)):
-            hidden = self.trainee.hidden(laid.pack, laid.trunk)
-            self.knowledge.note(
-                laid.pack,
-                head_loss(hidden, self.trainee.head, laid.pack.labels, self.trainee.soft_cap),
-            )
+        parts = [part for each in self.packs for part in self.portions.of(each)]
+        self.losses = mode_losses(self.trainee, parts, self.knowledge.note)
         return self.knowledge
 
     def _cuda_devices(self) -> list[torch.device]:
         return [self.trainee.device] if self.trainee.device.type == "cuda" else []
 
 
-@torch.no_grad()
 def mean_loss(trainee: Trainee, laid: Sequence[Laid]) -> float | None:
     """Nats per supervised token over `laid`, None for no packs."""
-    if not laid:
-        return None
+    sums = _sums(trainee, laid)
+    tokens = sum(count for _, count in sums.values())
+    return sum(total for total, _ in sums.values()) / tokens if tokens else None
+
+
+def mode_losses(
+    trainee: Trainee, laid: Sequence[Laid], note: Callable[[Pack, torch.Tensor], None] | None = None
+) -> Losses:
+    """Likewise of prose and of answers apart; `note` gets the losses of each pack's tokens."""
+    means = {kind: total / count for kind, (total, count) in _sums(trainee, laid, note).items()}
+    return Losses(means.get("text"), means.get("chat"))
+
+
+@torch.no_grad()
+def _sums(
+    trainee: Trainee, laid: Sequence[Laid], note: Callable[[Pack, torch.Tensor], None] | None = None
+) -> dict[str, tuple[float, int]]:
+    """Sum of the losses and number of supervised tokens, by kind; a pack is of one kind."""
     trainee.model.eval()
-    total, tokens = 0.0, 0
+    sums: dict[str, tuple[float, int]] = {}
     for each in laid:
         hidden = trainee.hidden(each.pack, each.trunk)
         losses = head_loss(hidden, trainee.head, each.pack.labels, trainee.soft_cap)
-        total += float(losses.sum())
-        tokens += each.pack.supervised
-    return total / tokens
+        if note is not None:
+            note(each.pack, losses)
+        total, tokens = sums.get(each.pack.rows[0].kind, (0.0, 0))
+        sums[each.pack.rows[0].kind] = (
+            total + float(losses.sum()),
+            tokens + each.pack.supervised,
+        )
+    return sums
 
 
 Each = TypeVar("Each")

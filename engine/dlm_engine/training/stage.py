@@ -42,6 +42,7 @@ from dlm_engine.training.model import (
     Ending,
     Evaluation,
     Listener,
+    Losses,
     Phase,
     PhaseBegan,
     Progress,
@@ -232,6 +233,9 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             *_retention(around, run),
             preference=preferred,
             adapter=adapter,
+            trained=run.losses,
+            # Answers are never held out, so all that is held out is prose.
+            held_out=Losses(prose=val_loss),
             finished=run.finished or not stage.keeps,
         )
         with _after_the_commit(tell):

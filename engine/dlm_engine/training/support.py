@@ -100,7 +100,12 @@ def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[st
     if training.gate.enabled and len(names) < 2:
         yield ("training.gate", "there is no gate over a single adapter", remove)
     if training.cpt.embed_warmup_steps:
-        yield ("training.cpt.embed_warmup_steps", "this version trains no embeddings", remove)
+        yield (
+            "training.cpt.embed_warmup_steps",
+            "embeddings are not trained: what the layers below the adapter make of the text is "
+            "computed once, with embeddings that stay as they are",
+            remove,
+        )
     media = next(
         (s for s in document.sections if s.type in (SectionType.IMAGE, SectionType.AUDIO)), None
     )

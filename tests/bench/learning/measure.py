@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.bench.learning.facts import Fact, document_of
 from tests.bench.learning.general import FRAGILE, QUESTIONS, right
@@ -100,14 +101,21 @@ def text_loss(weights: Weights, adapter: Path | None, texts: Sequence[str]) -> f
 
 def asker(weights: Weights, adapter: Path | None) -> Ask:
     """Asks the base in float32, with the adapter in `adapter` on it, greedily."""
-    from dlm_engine.data import Chat
-    from dlm_engine.inference.generate import answers, attach
+    from dlm_engine.inference.generate import attach
     from dlm_engine.inference.loading import load_base
 
-    chat = Chat.of(weights, None)
     model = load_base(weights, "fp32", "sdpa", "cpu")
     if adapter is not None:
         model = attach(model, adapter)
+    return ask_with(model, weights)
+
+
+def ask_with(model: Any, weights: Weights) -> Ask:
+    """Asks `model`, which is the base of `weights` or has an adapter on it, greedily."""
+    from dlm_engine.data import Chat
+    from dlm_engine.inference.generate import answers
+
+    chat = Chat.of(weights, None)
     return lambda questions: answers(model, chat, questions, MAX_TOKENS, batch=64)
 
 

@@ -12,6 +12,7 @@ from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
 from dlm_engine.cli.sources import source_facts, source_lines
 from dlm_engine.cli.tables import columns, moment, size
+from dlm_engine.cli.vocabulary import fit_of, vocabulary_facts, vocabulary_lines
 from dlm_engine.document import Document, Frontmatter, adapter_names, require_adapter
 from dlm_engine.document.routing import part_for
 from dlm_engine.store import Store, Version, home_dir
@@ -33,7 +34,9 @@ def command(
         names = (require_adapter(settings, adapter),)
         document = part_for(document, adapter)
         settings = document.frontmatter or settings
-    facts = _facts(path, document, settings, Store(home_dir(at.home), settings.dlm_id), names)
+    home = home_dir(at.home)
+    facts = _facts(path, document, settings, Store(home, settings.dlm_id), names)
+    facts["vocabulary"] = vocabulary_facts(fit_of(document, settings, path, home))
     if json:
         at.console.result_json(facts)
     else:
@@ -129,6 +132,7 @@ def _text(facts: dict[str, Any]) -> str:
     rows += _settings("export", facts["export"])
     if facts["system_prompt"]:
         rows.append(("system prompt", " ".join(facts["system_prompt"].split())))
+    rows += vocabulary_lines(facts["vocabulary"])
     store = facts["store"]
     current = store["current_by_adapter"] or {None: store["current"]}
     if not any(current.values()):

@@ -277,6 +277,8 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
         "rows": outcome.rows,
         "loss": outcome.loss,
         "validation_loss": outcome.validation_loss,
+        "trained_losses": asdict(outcome.trained),
+        "held_out_losses": asdict(outcome.held_out),
         "divergence": outcome.divergence,
         "seconds": round(outcome.seconds, 3),
         "seed": outcome.seed,
@@ -317,6 +319,10 @@ def _report(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
         known = f"{outcome.learned} of {outcome.rows} known word for word"
         if outcome.rows:
             say(f"version {outcome.version}: {known} {took}")
+        if outcome.trained.prose is not None:
+            held = outcome.held_out.prose
+            unseen = "" if held is None else f"; held-out prose {held:.3f}"
+            say(f"loss in nats a token: {outcome.trained}{unseen}")
         if outcome.preference is not None:
             found = str(outcome.preference)
             say(found if outcome.rows else f"version {outcome.version}: {found} {took}")

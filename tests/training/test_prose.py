@@ -1,0 +1,74 @@
+"""A document that is mostly prose: read in passes, at its own rate; and its losses apart."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.tiny import document_text
+from tests.training.parts import SETTINGS
+from tests.training.sessions import Place
+
+from dlm_engine.jobs import Choice, Event, Progress
+from dlm_engine.training.settings import PROSE_PASSES
+
+DAPT = "training:\n  cpt:\n    schedule: dapt\n"
+BOATS = (f"Boat {n} lies at pier {n % 7}, by the old crane." for n in range(9))
+PROSE = "\n".join(f"::prose::\n{boat}\n" for boat in BOATS)
+
+
+def test_the_cosine_keeps_its_floor_behind_a_slow_rise() -> None:
+    settings = replace(SETTINGS, schedule="cosine", warmup_steps=4, horizon=20, learning_rate=1.0)
+    rates = [settings.rate(step) for step in range(40)]
+    assert rates[:4] == sorted(rates[:4])
+    assert rates[4:21] == sorted(rates[4:21], reverse=True)
+    assert rates[10] == pytest.approx(0.55)
+    assert rates[20:] == pytest.approx([0.1] * 20)
+
+
+@pytest.fixture
+def written(fresh: Place, tiny_base: Path) -> Place:
+    fresh.document.write_text(document_text(str(tiny_base), extra=DAPT) + "\n" + PROSE)
+    return fresh
+
+
+def test_a_text_is_read_in_passes_and_says_why(written: Place) -> None:
+    heard: list[Event] = []
+    outcome = written.train(tell=heard.append, max_steps=PROSE_PASSES)
+    choices = {event.name: event for event in heard if isinstance(event, Choice)}
+    assert choices["steps"].value.startswith(f"{PROSE_PASSES}, and until its answers are known")
+    rates = [event.rate for event in heard if isinstance(event, Progress)]
+    assert len(rates) == outcome.steps == PROSE_PASSES
+    peak = rates.index(max(rates))
+    assert 0 < peak < PROSE_PASSES - 1
+    assert rates[-1] < rates[peak] / 2
+
+
+def test_passes_alone_end_a_document_that_asks_nothing(written: Place, tiny_base: Path) -> None:
+    head = document_text(str(tiny_base), extra=DAPT).partition("::instruction::")[0]
+    written.document.write_text(head + PROSE)
+    assert written.train().steps == PROSE_PASSES
+
+
+def test_losses_of_prose_and_of_answers_are_apart(written: Place) -> None:
+    outcome = written.train(max_steps=2)
+    trained = outcome.trained
+    assert trained.prose is not None
+    assert trained.answers is not None
+    assert math.isfinite(trained.prose + trained.answers)
+    assert trained.prose != trained.answers
+    assert (outcome.held_out.prose, outcome.held_out.answers) == (outcome.validation_loss, None)
+    (file,) = written.store.logs_dir().glob("*.summary.json")
+    summary = json.loads(file.read_text())
+    assert summary["train_loss_cpt"] == trained.prose
+    assert summary["train_loss_sft"] == trained.answers
+    assert summary["val_loss_sft"] is None
+
+
+def test_a_document_of_questions_has_no_loss_of_prose(fresh: Place) -> None:
+    outcome = fresh.train(max_steps=2)
+    assert outcome.trained.prose is None
+    assert outcome.trained.answers is not None

@@ -26,7 +26,7 @@ from dlm_engine.jobs import (
     TrainRequest,
     train,
 )
-from dlm_engine.store import Store
+from dlm_engine.store import Store, read_metrics
 from dlm_engine.training import stage
 
 PAIRS = (
@@ -291,6 +291,7 @@ def test_the_phases_can_be_asked_for_one_by_one(place: Place, tmp_path: Path) ->
 def test_preferences_alone_need_a_version_that_knows_the_rest(place: Place) -> None:
     with pytest.raises(TrainingError, match=r"--phase preference.*--phase all"):
         place.train(phase=Phase.PREFERENCE)
+    assert read_metrics(place.store.root).runs == ()
     place.write(pairs=())
     with pytest.raises(TrainingError, match=r"no preference to learn"):
         place.train(phase=Phase.PREFERENCE)

@@ -279,6 +279,8 @@ class _Session:
         check = check_lock(store, self.records.lock_file(klass), request.lock_mode)
         for drift in check.warnings:
             self.tell(Status(f"dlm.lock: {drift.message}"))
+        # Refused here, it has begun no run.
+        learned = self._learned(state)
         facts_of_run = (request.start, self.case.spec.key, self.settings.seed)
         with recording(store.root, *facts_of_run, request.dashboards, self.tell) as recorder:
             self.tell = recorder.tell
@@ -292,7 +294,6 @@ class _Session:
                 self.began,
                 facts,
             )
-            learned = self._learned(state)
             added = self._addition(current, facts, learned)
             self._explain(added, learned)
             return recorder.ended(self._train(state, current, added, learned))

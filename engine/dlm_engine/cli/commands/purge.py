@@ -113,12 +113,15 @@ def _verdict(proof: Proof) -> str:
         state = "still known"
     else:
         state = "forgotten"
-    said = f": it answers {proof.answer!r}" if proof.row.kind == "chat" else ""
-    return f"{state}: {_line(proof.row)}{said}"
+    said = f", answered {_short(proof.answer)!r}" if proof.row.kind == "chat" else ""
+    return f"{state}: {_line(proof.row)!r}{said}"
 
 
 def _line(row: LearnedRow) -> str:
-    text = row.question or row.text
+    return _short(row.question or row.text)
+
+
+def _short(text: str) -> str:
     first = text.strip().splitlines()[0] if text.strip() else ""
     return first if len(first) <= 80 else first[:79] + "…"
 

@@ -121,6 +121,34 @@ def test_killed_between_its_last_step_and_the_commit_it_goes_on(
     assert seen == [STEPS]
 
 
+def test_killed_right_after_the_commit_its_state_is_not_kept_for_ever(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*arguments: object, **named: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dlm_engine.training.stage._CHECKPOINT_SECONDS", -1.0)
+        patch.setattr("dlm_engine.training.stage.shutil.rmtree", kill)
+        with pytest.raises(Killed):
+            fresh.train()
+    folder = fresh.store.root / "checkpoint"
+    assert folder.is_dir()
+    assert fresh.train(Start.RESUME).ending is Ending.UNCHANGED
+    assert not folder.exists()
+
+
+def test_a_run_that_was_stopped_stays_while_the_document_is_as_before(trained: Place) -> None:
+    before = trained.document.read_text()
+    trained.document.write_text(before.replace("4417", "5528"))
+    edited = trained.document.read_text()
+    trained.train(cancelled=lambda: True)
+    trained.document.write_text(before)
+    assert trained.train().ending is Ending.UNCHANGED
+    trained.document.write_text(edited)
+    assert trained.train(Start.RESUME).ending is Ending.TRAINED
+
+
 def test_resuming_after_the_document_changed_is_refused(fresh: Place) -> None:
     fresh.train(max_steps=2)
     fresh.document.write_text(fresh.document.read_text().replace("4417", "5528"))

@@ -106,7 +106,8 @@ def checkpoint_path(root: Path, adapter: str | None) -> Path:
 
 def checkpoint_folders(root: Path) -> list[Path]:
     """Those that can hold such a state, also of adapters that have no version yet."""
-    return [checkpoint_path(root, None), *sorted((root / "adapter").glob("*/checkpoint"))]
+    named = sorted((root / "adapter").glob("*/checkpoint"))
+    return [checkpoint_path(root, None), *(p for p in named if not p.parent.is_symlink())]
 
 
 def gate_path(root: Path) -> Path:

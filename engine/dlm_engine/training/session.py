@@ -8,8 +8,10 @@ with the version it had and, where steps were taken, a state to resume from.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -259,6 +261,7 @@ class _Session:
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
             current.verify()
             if request.start is not Start.FRESH:
+                self._forget_state_of(fingerprint)
                 return self._unchanged(current, facts)
         state = self._state_to_resume(current)
         last = request.max_steps
@@ -445,6 +448,16 @@ class _Session:
                 "run it without --resume to learn the document as it is now",
             )
         return state
+
+    def _forget_state_of(self, fingerprint: str) -> None:
+        """Remove what a kill right after the commit left; the state of another run stays."""
+        from dlm_engine.training import checkpoint
+
+        folder = checkpoint_path(self.case.store.root, self.case.adapter)
+        with suppress(TrainingError):
+            left = checkpoint.read_facts(folder)
+            if left is not None and left.fingerprint == fingerprint:
+                shutil.rmtree(folder, ignore_errors=True)
 
     # --- building ---------------------------------------------------------------------------
 

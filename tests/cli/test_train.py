@@ -12,6 +12,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,7 @@ from dlm_engine.jobs import (
     TrainRequest,
 )
 from dlm_engine.store import LockMode
+from dlm_engine.training.model import Losses
 
 DOCUMENT = """\
 ---
@@ -292,6 +294,8 @@ def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
     job: Job, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job.events = [step(1, elapsed=0.5)]
+    assert isinstance(job.outcome, TrainOutcome)
+    job.outcome = replace(job.outcome, trained=Losses(2.5, 0.03))
     assert main(["train", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "ending": "trained",
@@ -303,6 +307,8 @@ def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
         "rows": 12,
         "loss": 0.04,
         "validation_loss": None,
+        "trained_losses": {"prose": 2.5, "answers": 0.03},
+        "held_out_losses": {"prose": None, "answers": None},
         "divergence": None,
         "seconds": 38.2,
         "seed": 42,
@@ -311,6 +317,35 @@ def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
         "lost": [],
         "preference": None,
     }
+
+
+@pytest.mark.parametrize(
+    ("changes", "said", "unsaid"),
+    [
+        ({"trained": Losses(2.5, 0.03)}, "prose 2.500, answers 0.030\n", "held-out"),
+        (
+            {"trained": Losses(2.5, 0.03), "held_out": Losses(3.1)},
+            "prose 2.500, answers 0.030; held-out prose 3.100\n",
+            "answers 0.030\n",
+        ),
+        ({"trained": Losses(None, 0.03)}, "to go on: ", "nats"),
+        ({"finished": True}, "ask it: ", "to go on: "),
+    ],
+)
+def test_losses_apart_and_whether_there_is_more_are_said(
+    job: Job,
+    path: Path,
+    changes: dict[str, Any],
+    said: str,
+    unsaid: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert isinstance(job.outcome, TrainOutcome)
+    job.outcome = replace(job.outcome, **changes)
+    assert main(["train", str(path)]) == 0
+    heard = capsys.readouterr().err
+    assert said in heard
+    assert unsaid not in heard
 
 
 @pytest.mark.parametrize(

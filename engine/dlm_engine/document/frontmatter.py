@@ -153,8 +153,8 @@ class Cpt(Closed):
     )
     embed_warmup_steps: Annotated[Whole, Field(ge=0)] = Field(
         default=0,
-        description="Steps that also train the embeddings. Anything but 0 is refused: what the "
-        "layers below the adapter make of the text is computed once, with embeddings that stay.",
+        description="Steps that also train the embeddings. This version refuses to train with any "
+        "but 0: the layers below the adapter are computed once, with embeddings that stay.",
     )
 
 

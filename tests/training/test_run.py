@@ -111,6 +111,17 @@ def test_the_loss_falls_until_every_row_is_known() -> None:
     assert run.look().count == run.rows == 3
 
 
+def test_an_update_that_undoes_what_its_step_saw_does_not_end_the_run() -> None:
+    run = make_run(DEEP, 3, **LEARNING)
+    list(run.steps())
+    assert run.finished
+    run.finished = False
+    run.settings = replace(run.settings, learning_rate=30.0)
+    harmed = next(run.steps())
+    assert harmed.learned < run.rows
+    assert not run.finished
+
+
 def test_many_packs_a_step_give_the_gradient_of_one_batch() -> None:
     """The loss is per token of the whole step, so cutting it into packs changes nothing."""
     one, many = make_run(packs_per_step=99), make_run(packs_per_step=99)

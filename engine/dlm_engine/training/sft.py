@@ -295,12 +295,14 @@ class Run:
         return [self.anchors[(first + self.step) % len(self.anchors)]]
 
     def _knows_everything(self) -> bool:
-        """Whether every row is known; looks again at those of other steps before saying so."""
+        """Whether every row is known; looks at all of them before saying so.
+
+        What a step notes is of before its update, which can undo what it saw.
+        """
         known = self.knowledge.known
         if len(known) < self.rows or not all(known.values()):
             return False
-        if self.settings.packs_per_step < len(self.packs):
-            self.look()
+        self.look()
         return all(self.knowledge.known.values())
 
     @torch.no_grad()

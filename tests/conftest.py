@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,6 +32,11 @@ os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(CACHE.parent / "hypothesis")
 polite.prepare()
 for name in ("DLM_HOME", "DLM_THREADS", "DLM_VERBOSE", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(name, None)
+
+# A shell starts what it runs in the background with SIGINT ignored, and that is inherited: the
+# commands that tests interrupt are started as a person's terminal starts them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("dlm", deadline=None, derandomize=True, database=None)
 settings.load_profile("dlm")

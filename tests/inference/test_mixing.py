@@ -104,7 +104,7 @@ def test_svd_leaves_out_what_the_adapters_share(tmp_path: Path) -> None:
         assert made.path is not None
         config = json.loads((made.path / "adapter_config.json").read_text())
         assert config["r"] == 4
-        assert made.note.startswith("svd: rank 4 instead of 8, relative error at most ")
+        assert made.note.startswith("svd: rank 4 instead of 8, wrong by at most ")
 
 
 def test_one_adapter_alone_is_itself(tmp_path: Path) -> None:

@@ -78,7 +78,11 @@ REFUSED: dict[str, tuple[dict[str, Any], type[DlmError], str]] = {
     "none of several": ({}, UsageError, "has the adapters harbour, kitchen"),
     "undeclared": ({"adapter": "attic"}, UsageError, "choose of: harbour, kitchen"),
     "undeclared in a mix": ({"mix": Mix((("attic", 1.0),))}, UsageError, "attic"),
-    "both": ({"adapter": "harbour", "mix": Mix((("kitchen", 1.0),))}, UsageError, "leave out --adapter"),
+    "both": (
+        {"adapter": "harbour", "mix": Mix((("kitchen", 1.0),))},
+        UsageError,
+        "leave out --adapter",
+    ),
     "a version of a mix": ({"version": 1, "mix": Mix((("kitchen", 1.0),))}, UsageError, "current"),
     "the base with one": ({"version": "base", "adapter": "harbour"}, UsageError, "--base"),
 }

@@ -16,7 +16,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,8 +28,6 @@ from safetensors.torch import save
 from dlm_engine.bases import Weights
 from dlm_engine.data.packs import Pack
 from dlm_engine.errors import TrainingError
-from dlm_engine.training.attention import attending
-from dlm_engine.training.lowrank import narrow
 
 #: Model types whose transformer is embeddings, layers, norm and nothing else.
 CUTTABLE = frozenset({"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "phi3"})
@@ -83,8 +81,6 @@ class Trainee:
         self.device = self.head.device
         self.dtype = self.inner.norm.weight.dtype
         self._draw_adapter(wiring.seed)
-        for module in self.adapted().values():
-            narrow(module)
         if cuttable:
             self._trunk = _part(self.inner, 0, self.cut)
             self._top = _part(self.inner, self.cut, depth)
@@ -194,17 +190,10 @@ class Trainee:
             if inputs_embeds is None
             else {"inputs_embeds": inputs_embeds}
         )
-        with self._attending(pack):
-            states: torch.Tensor = module(
-                **given, position_ids=pack.positions, attention_mask=mask, use_cache=False
-            ).last_hidden_state
+        states: torch.Tensor = module(
+            **given, position_ids=pack.positions, attention_mask=mask, use_cache=False
+        ).last_hidden_state
         return states
-
-    def _attending(self, pack: Pack) -> AbstractContextManager[None]:
-        # A checkpointed layer attends once more in the backward pass, in the same way.
-        if self.device.type != "cpu" or self.wiring.checkpointing:
-            return nullcontext()
-        return attending(self.inner.config, pack.tokens)
 
     def _draw_adapter(self, seed: int) -> None:
         """Own random numbers for every tensor, from its name: no global state is read."""

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from tests.crash.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -50,35 +50,22 @@ class Forks:
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         assert process.stdout is not None
-        self._input, self._output = process.stdin, process.stdout.fileno()
-        self._buffer = b""
+        self._input, self._lines = process.stdin, Lines(process.stdout.fileno())
 
     def run(self, order: Order, seconds: float | None = None) -> Ended:
         """How it ended; it is killed after so many seconds."""
         self._input.write(json.dumps(asdict(order)).encode() + b"\n")
         self._input.flush()
-        child = int(self._line(120))
-        line = self._line(120 if seconds is None else seconds)
+        child = int(self._lines.next(120))
+        line = self._lines.next(120 if seconds is None else seconds)
         if not line:
             assert seconds is not None, "it never ended"
             os.kill(child, signal.SIGKILL)
-            line = self._line(60)
+            line = self._lines.next(60)
         if line == "gone":
             return Ended(killed=True)
-        assert self._line(60) == "gone"
+        assert self._lines.next(60) == "gone"
         return Ended(**json.loads(line))
-
-    def _line(self, seconds: float) -> str:
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._output], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                return ""
-            chunk = os.read(self._output, 65536)
-            assert chunk, "the parent of the jobs died"
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
 
 
 @contextmanager

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import subprocess
-import time
 from pathlib import Path
+
+from tests.crash.lines import Lines
 
 
 class Nursery:
@@ -17,8 +17,7 @@ class Nursery:
         assert process.stdin is not None
         assert process.stdout is not None
         self._input = process.stdin
-        self._output = process.stdout.fileno()
-        self._buffer = b""
+        self._lines = Lines(process.stdout.fileno())
 
     def start(self, home: Path) -> int:
         """The process number of the one just started."""
@@ -30,16 +29,7 @@ class Nursery:
 
     def line(self, seconds: float) -> str:
         """The next line, or "" when none came in time."""
-        deadline = time.monotonic() + seconds
-        while b"\n" not in self._buffer:
-            ready, _, _ = select.select([self._output], [], [], max(0, deadline - time.monotonic()))
-            if not ready:
-                return ""
-            chunk = os.read(self._output, 65536)
-            assert chunk, "the nursery died"
-            self._buffer += chunk
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        return line.decode()
+        return self._lines.next(seconds)
 
     def kill(self, child: int) -> int:
         """End the run; returns the last version it told of that had not been read, or 0."""

@@ -8,15 +8,34 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from dlm_engine.cli.console import Console, Verbosity, is_terminal, visible
+from dlm_engine.cli.stopping import stopping
 from dlm_engine.cli.tables import seconds
-from dlm_engine.jobs import Choice, Event, Phase, PhaseBegan, Progress, Status
+from dlm_engine.jobs import Choice, Event, Listener, Phase, PhaseBegan, Progress, Status
 
 #: seconds between progress lines where lines stay
 INTERVAL = 5.0
 _CLEAR = "\r\x1b[K"
+
+
+@contextmanager
+def told(console: Console) -> Iterator[tuple[Listener, Callable[[], bool]]]:
+    """For a job that trains: whom it tells, and whether Ctrl-C or SIGTERM asked it to end."""
+    printer = EventPrinter(console)
+    with stopping(printer.say) as stop:
+
+        def listen(event: Event) -> None:
+            stop.begun = stop.begun or isinstance(event, Progress)
+            printer(event)
+
+        try:
+            yield listen, lambda: stop.asked
+        finally:
+            printer.finish()
 
 
 @dataclass

@@ -8,10 +8,8 @@ with the version it had and, where steps were taken, a state to resume from.
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
@@ -19,12 +17,11 @@ from typing import TYPE_CHECKING, Literal
 from dlm_engine.bases import BaseSpec, Weights
 from dlm_engine.case import Case, open_case
 from dlm_engine.document import adapter_names, content_digest
-from dlm_engine.errors import TrainingError, UsageError
+from dlm_engine.errors import UsageError
 from dlm_engine.store import (
     LockMode,
     Version,
     check_lock,
-    checkpoint_path,
     ensure_space,
     now,
     read_lock,
@@ -165,16 +162,6 @@ def _space_needed(spec: BaseSpec) -> int:
     return 4 * max(16 * 2**20, int(spec.size_gb_fp16 * 2**30) // 40)
 
 
-def _facts_of(version: Version) -> StateFacts | None:
-    """What a version's state says; None for one that is not whole, as for one without a state."""
-    from dlm_engine.training import checkpoint
-
-    try:
-        return checkpoint.read_facts(version.path) if version.complete else None
-    except TrainingError:
-        return None
-
-
 @dataclass(frozen=True)
 class Taught:
     """What the document and its `sources` say; tokens are looked up and kept in `cache`."""
@@ -243,11 +230,11 @@ class _Session:
             taught.sources.met,
             Limits(cache.max_bytes, cache.prune_older_than_days),
         )
-        self.learned = learned_rows((*taught.rows, *taught.preferences))
+        self.taught = learned_rows((*taught.rows, *taught.preferences))
 
     def run(self, request: TrainRequest, tell: Listener) -> TrainOutcome:
         """Train as `request`, which plans as the one this was made for."""
-        from dlm_engine.training import checkpoint
+        from dlm_engine.training import checkpoint, starting
         from dlm_engine.training.stage import Around
 
         self.request, self.tell = request, tell
@@ -261,9 +248,9 @@ class _Session:
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
             current.verify()
             if request.start is not Start.FRESH:
-                self._forget_state_of(fingerprint)
+                starting.forget_state_of(self.case, fingerprint)
                 return self._unchanged(current, facts)
-        state = self._state_to_resume(current)
+        state = starting.state_to_resume(self.given, request, current)
         last = request.max_steps
         if (
             current
@@ -283,21 +270,27 @@ class _Session:
         for drift in check.warnings:
             self.tell(Status(f"dlm.lock: {drift.message}"))
         # Refused here, it has begun no run.
-        learned = self._learned(state)
+        learned = starting.version_that_knows_the_rows(self.given, request, state)
         facts_of_run = (request.start, self.case.spec.key, self.settings.seed)
         with recording(store.root, *facts_of_run, request.dashboards, self.tell) as recorder:
             self.tell = recorder.tell
             self.around = Around(
                 self.given,
                 request,
-                self.learned,
+                self.taught,
                 self.tell,
                 self.cancelled,
                 self.resident,
                 self.began,
                 facts,
             )
-            added = self._addition(current, facts, learned)
+            added = None
+            if request.start is Start.FURTHER and learned is None:
+                found = starting.addition_to(self.given, current, facts)
+                if isinstance(found, str):
+                    self.tell(Choice("start", "anew", found))
+                else:
+                    added = found
             self._explain(added, learned)
             return recorder.ended(self._train(state, current, added, learned))
 
@@ -359,105 +352,6 @@ class _Session:
         )
         outcome = carry_out(stage, self.around).outcome
         return replace(outcome, steps=steps + outcome.steps)
-
-    # --- where it starts --------------------------------------------------------------------
-
-    def _learned(self, state: State | None) -> Version | None:
-        """The version that knows the document's rows and no preference, to learn those upon.
-
-        None where there is no such version, where it is not wanted, or without preferences.
-
-        Raises:
-            TrainingError: it is needed, and not there.
-        """
-        from dlm_engine.training.building import adapter_sha256
-
-        given = self.given
-        if given.wishes is None or not given.split.train:
-            return None
-        upon = state.preference.upon if state and state.preference else None
-        alone = self.request.phase is Phase.PREFERENCE
-        if self.request.start is not Start.FRESH or alone:
-            rows = given.rows_fingerprint()
-            for version in reversed(self.case.store.versions(self.case.adapter)):
-                facts = _facts_of(version)
-                if facts is None or facts.fingerprint != rows or not facts.finished:
-                    continue
-                if upon is None or adapter_sha256(version.path) == upon:
-                    version.verify()
-                    return version
-        if upon is not None:
-            raise TrainingError(
-                "--resume",
-                "the version that the preferences were being learned upon is gone",
-                "run it without --resume",
-            )
-        if alone:
-            raise TrainingError(
-                "--phase preference",
-                "no version knows the questions, answers and prose of the document as it is now",
-                "train with --phase all",
-            )
-        return None
-
-    def _addition(
-        self, current: Version | None, facts: StateFacts | None, learned: Version | None
-    ) -> Addition | None:
-        """What to add to the current version; None for a whole run, which says why."""
-        from dlm_engine.training.further import addition, earlier_shape
-
-        if self.request.start is not Start.FURTHER or learned is not None:
-            return None
-        given = self.given
-        if current is None or facts is None:
-            why = "there is no version to go on from"
-        elif facts.basis != given.basis():
-            why = "the settings or the base changed"
-        elif set(facts.pairs) != {pair.key for pair in given.pairs}:
-            why = "the preferences changed"
-        elif not self.settings.grows:
-            why = "the document fixes the rank or the number of epochs, or asks for DoRA"
-        else:
-            current.verify()
-            shape = earlier_shape(current.path)
-            found = addition(given.split.train, given.questions, facts, *shape, self.settings.rank)
-            if not isinstance(found, str):
-                return found
-            why = found
-        self.tell(Choice("start", "anew", why))
-        return None
-
-    def _state_to_resume(self, current: Version | None) -> State | None:
-        from dlm_engine.training import checkpoint
-
-        if self.request.start is not Start.RESUME:
-            return None
-        folder = checkpoint_path(self.case.store.root, self.case.adapter)
-        state = checkpoint.read_state(folder)
-        if state is None and current is not None:
-            current.verify()
-            state = checkpoint.read_state(current.path)
-        if state is None:
-            raise TrainingError(
-                "--resume", "there is no run to go on with", "run it without --resume"
-            )
-        if state.fingerprint not in (self.given.fingerprint(), self.given.rows_fingerprint()):
-            raise TrainingError(
-                "--resume",
-                "the document, the settings or the base changed since that run",
-                "run it without --resume to learn the document as it is now",
-            )
-        return state
-
-    def _forget_state_of(self, fingerprint: str) -> None:
-        """Remove what a kill right after the commit left; the state of another run stays."""
-        from dlm_engine.training import checkpoint
-
-        folder = checkpoint_path(self.case.store.root, self.case.adapter)
-        with suppress(TrainingError):
-            left = checkpoint.read_facts(folder)
-            if left is not None and left.fingerprint == fingerprint:
-                shutil.rmtree(folder, ignore_errors=True)
 
     # --- building ---------------------------------------------------------------------------
 

@@ -9,12 +9,9 @@ import typer
 
 from dlm_engine.cli.app import Globals, globals_of
 from dlm_engine.cli.documents import require_trainable
-from dlm_engine.cli.progress import EventPrinter
-from dlm_engine.cli.stopping import stopping
+from dlm_engine.cli.progress import told
 from dlm_engine.cli.tables import columns, size
 from dlm_engine.jobs import (
-    Event,
-    Progress,
     Proof,
     PurgeOutcome,
     PurgePlan,
@@ -64,17 +61,8 @@ def command(
 
 def _purge(at: Globals, request: PurgeRequest) -> PurgeOutcome:
     require_trainable(at, request.path)
-    printer = EventPrinter(at.console)
-    with stopping(printer.say) as stop:
-
-        def listen(event: Event) -> None:
-            stop.begun = stop.begun or isinstance(event, Progress)
-            printer(event)
-
-        try:
-            return purge(request, listen, lambda: stop.asked)
-        finally:
-            printer.finish()
+    with told(at.console) as (tell, stopped):
+        return purge(request, tell, stopped)
 
 
 def _show_plan(at: Globals, path: Path, plan: PurgePlan) -> None:

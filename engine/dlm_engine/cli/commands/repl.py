@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from dlm_engine.cli.app import globals_of
+from dlm_engine.cli.asking import Base, MaxTokens, Seed, Temperature, TopP, VersionNumber
 from dlm_engine.cli.console import Console, is_terminal
 from dlm_engine.cli.conversation import HELP, Conversation, Parameters, load, version_of
 from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, GateChoice, mix_of
@@ -54,30 +55,16 @@ def command(
             metavar="FILE", help="Go on with the conversation in FILE, and keep it there."
         ),
     ] = None,
-    base: Annotated[
-        bool, typer.Option("--base", help="Ask the bare base, without what was learned.")
-    ] = False,
-    version_number: Annotated[
-        int | None,
-        typer.Option(metavar="NUMBER", help="Ask this version, not always the newest.", min=1),
-    ] = None,
+    base: Base = False,
+    version_number: VersionNumber = None,
     adapter: AdapterName = None,
     adapter_mix: AdapterMix = None,
     adapter_mix_method: AdapterMixMethod = MixMethod.LINEAR,
     gate: GateChoice = None,
-    max_tokens: Annotated[
-        int, typer.Option(metavar="NUMBER", help="Longest answer, in tokens.", min=1)
-    ] = 256,
-    temp: Annotated[
-        float | None,
-        typer.Option(metavar="NUMBER", help="0 always answers the same.", min=0, max=5),
-    ] = None,
-    top_p: Annotated[
-        float | None, typer.Option(metavar="NUMBER", help="Above 0, at most 1.", max=1)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="NUMBER", help="Repeat the same draws.", min=0)
-    ] = None,
+    max_tokens: MaxTokens = 256,
+    temp: Temperature = None,
+    top_p: TopP = None,
+    seed: Seed = None,
     i_accept_license: Annotated[
         bool, typer.Option("--i-accept-license", help="Accept the licence of the base.")
     ] = False,

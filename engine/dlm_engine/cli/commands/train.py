@@ -12,9 +12,8 @@ import typer
 from dlm_engine.cli.app import Globals, globals_of
 from dlm_engine.cli.documents import require_trainable
 from dlm_engine.cli.folders import Policy, document_to_train
-from dlm_engine.cli.progress import EventPrinter
+from dlm_engine.cli.progress import told
 from dlm_engine.cli.retraining import Watch, retrain
-from dlm_engine.cli.stopping import stopping
 from dlm_engine.cli.tables import seconds
 from dlm_engine.data.sources.scaffold import Wishes
 from dlm_engine.errors import UsageError
@@ -22,10 +21,8 @@ from dlm_engine.jobs import (
     KEPT_SAVES,
     Dashboards,
     Ending,
-    Event,
     MadeBy,
     Phase,
-    Progress,
     Start,
     TrainOutcome,
     TrainRequest,
@@ -206,17 +203,8 @@ def command(
 
 def _train(at: Globals, request: TrainRequest, resident: Resident | None = None) -> TrainOutcome:
     require_trainable(at, request.path)
-    printer = EventPrinter(at.console)
-    with stopping(printer.say) as stop:
-
-        def listen(event: Event) -> None:
-            stop.begun = stop.begun or isinstance(event, Progress)
-            printer(event)
-
-        try:
-            return train(request, listen, lambda: stop.asked, resident)
-        finally:
-            printer.finish()
+    with told(at.console) as (tell, stopped):
+        return train(request, tell, stopped, resident)
 
 
 def _watch(at: Globals, request: TrainRequest, watch: Watch) -> None:

@@ -1,0 +1,113 @@
+"""Where a run begins: anew, where a stopped one was, from the current version, or upon another.
+
+Each of these reads what the store has and changes nothing of it, but for what a kill left behind.
+"""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+
+from dlm_engine.case import Case
+from dlm_engine.errors import TrainingError
+from dlm_engine.store import Version, checkpoint_path
+from dlm_engine.training import checkpoint, further
+from dlm_engine.training.building import adapter_sha256
+from dlm_engine.training.checkpoint import State, StateFacts
+from dlm_engine.training.further import Addition
+from dlm_engine.training.given import Given
+from dlm_engine.training.model import Phase, Start, TrainRequest
+
+
+def state_to_resume(given: Given, request: TrainRequest, current: Version | None) -> State | None:
+    """What `--resume` goes on with; None where nothing is to be resumed.
+
+    Raises:
+        TrainingError: there is nothing to go on with, or it is of another document.
+    """
+    if request.start is not Start.RESUME:
+        return None
+    state = checkpoint.read_state(checkpoint_path(given.case.store.root, given.case.adapter))
+    if state is None and current is not None:
+        current.verify()
+        state = checkpoint.read_state(current.path)
+    if state is None:
+        raise TrainingError("--resume", "there is no run to go on with", "run it without --resume")
+    if state.fingerprint not in (given.fingerprint(), given.rows_fingerprint()):
+        raise TrainingError(
+            "--resume",
+            "the document, the settings or the base changed since that run",
+            "run it without --resume to learn the document as it is now",
+        )
+    return state
+
+
+def version_that_knows_the_rows(
+    given: Given, request: TrainRequest, state: State | None
+) -> Version | None:
+    """The version that knows the document's rows and no preference, to learn those upon.
+
+    None where there is no such version, where it is not wanted, or without preferences.
+
+    Raises:
+        TrainingError: it is needed, and not there.
+    """
+    if given.wishes is None or not given.split.train:
+        return None
+    upon = state.preference.upon if state and state.preference else None
+    alone = request.phase is Phase.PREFERENCE
+    if request.start is not Start.FRESH or alone:
+        rows = given.rows_fingerprint()
+        for version in reversed(given.case.store.versions(given.case.adapter)):
+            facts = _facts_of(version)
+            if facts is None or facts.fingerprint != rows or not facts.finished:
+                continue
+            if upon is None or adapter_sha256(version.path) == upon:
+                version.verify()
+                return version
+    if upon is not None:
+        raise TrainingError(
+            "--resume",
+            "the version that the preferences were being learned upon is gone",
+            "run it without --resume",
+        )
+    if alone:
+        raise TrainingError(
+            "--phase preference",
+            "no version knows the questions, answers and prose of the document as it is now",
+            "train with --phase all",
+        )
+    return None
+
+
+def _facts_of(version: Version) -> StateFacts | None:
+    """What a version's state says; None for one that is not whole, as for one without a state."""
+    try:
+        return checkpoint.read_facts(version.path) if version.complete else None
+    except TrainingError:
+        return None
+
+
+def addition_to(given: Given, current: Version | None, facts: StateFacts | None) -> Addition | str:
+    """What to add to the `current` version, of which `facts` are; or why it takes a whole run."""
+    if current is None or facts is None:
+        return "there is no version to go on from"
+    if facts.basis != given.basis():
+        return "the settings or the base changed"
+    if set(facts.pairs) != {pair.key for pair in given.pairs}:
+        return "the preferences changed"
+    if not given.settings.grows:
+        return "the document fixes the rank or the number of epochs, or asks for DoRA"
+    current.verify()
+    shape = further.earlier_shape(current.path)
+    rows = given.split.train
+    return further.addition(rows, given.questions, facts, *shape, given.settings.rank)
+
+
+def forget_state_of(case: Case, fingerprint: str) -> None:
+    """Remove what a kill right after the commit left; the state of another run stays."""
+    folder = checkpoint_path(case.store.root, case.adapter)
+    with suppress(TrainingError):
+        left = checkpoint.read_facts(folder)
+        if left is not None and left.fingerprint == fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)

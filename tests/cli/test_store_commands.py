@@ -85,8 +85,12 @@ def test_show_says_how_the_vocabulary_fits(
 
 
 def test_show_says_nothing_of_a_vocabulary_that_is_not_here(
-    path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.setenv("DLM_CACHE_DIR", str(tmp_path / "cache"))
     assert main(["show", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["vocabulary"] is None
 

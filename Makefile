@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Processes that run tests. Each trains with threads of its own: more than cores make it slower.
+WORKERS ?= 2
 SETUP := $(PYTHON) scripts/setup_venv.py
 
 # One thread per core and no spinning threads: the machine stays usable, and results do
@@ -24,7 +26,7 @@ setup: ## make .venv with everything the tests and tools need
 	@$(SETUP) --extras dev,gguf
 
 test: setup ## run the whole test suite, real weights and real llama.cpp included
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: setup ## check style and format
 	@$(BIN)/ruff check .

@@ -44,6 +44,15 @@ Ana keeps it.
 ### Q
 Where is the pier?
 """
+OLD = """\
+---
+dlm_id: 01HZ4X7TGZM3J1A2B3C4D5E6F8
+dlm_version: 13
+base_model: smollm2-135m
+---
+
+The pier is in Norby.
+"""
 
 
 def main(names: list[str]) -> int:
@@ -166,14 +175,20 @@ def _vscode(folder: Path, notes: Path) -> None:
     settings = {"dlm.server.path": str(_server(folder)), "dlm.trace.server": "off"}
     # The text has one on purpose; asked about it, nobody goes on.
     settings["editor.unusualLineTerminators"] = "off"
-    numbers = {line: i for i, line in enumerate(NOTES.split("\n"), 1)}
+    # The old document is another one: here only what fits the whole text is offered at a place.
+    old = notes.with_name("old.dlm")
+    old.write_text(OLD, encoding="utf-8")
+    text = NOTES.replace("dlm_version: 13", "dlm_version: 15")
+    notes.write_text(text, encoding="utf-8")
+    numbers = {line: i for i, line in enumerate(text.split("\n"), 1)}
     with vscode.started(code, vscode.packaged(), folder, settings, {}) as editor:
         editor.drive(
             "language",
             patience=60,
             file=notes.name,
+            old=old.name,
             lines={
-                "version": numbers["dlm_version: 13"],
+                "version": 1 + OLD.split("\n").index("dlm_version: 13"),
                 "base": numbers["base_model: smollm2-135m"],
                 "key": numbers["trainig:"],
                 "fence": numbers["::instrction::"],

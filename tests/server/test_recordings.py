@@ -34,11 +34,11 @@ def surroundings(tmp_path: Path, own_home: Path) -> Mapping[str, str]:
 
 def session(name: str, folder: Path) -> list[Entry]:
     entries = load(RECORDINGS / f"{name}.jsonl", folder)
-    opened = next(e for e in entries if e.message.get("method") == "textDocument/didOpen")
-    item = opened.message["params"]["textDocument"]
-    path = Path(item["uri"].removeprefix("file://"))
-    path.parent.mkdir(parents=True)
-    path.write_text(item["text"], encoding="utf-8")
+    opened = (e for e in entries if e.message.get("method") == "textDocument/didOpen")
+    for item in (entry.message["params"]["textDocument"] for entry in opened):
+        path = Path(item["uri"].removeprefix("file://"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(item["text"], encoding="utf-8")
     return entries
 
 

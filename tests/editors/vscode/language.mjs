@@ -6,17 +6,43 @@ export async function run(workbench, step, settings) {
     workbench.until(`no ${code}`, () => workbench.problems(), (rows) => !rows.some((row) => row.includes(code)));
   const mend = async (line, column, title) => {
     await workbench.press("Control+1");
-    await workbench.gotoLine(line, column);
-    await workbench.press("Control+.");
     const action = workbench.page.locator(".action-widget .monaco-list-row", { hasText: title });
-    await action.first().waitFor();
-    await action.first().click();
+    await workbench.until(
+      title,
+      async () => {
+        // Asked too early, the editor offers what does not fit the place yet.
+        await workbench.press("Escape");
+        await workbench.gotoLine(line, column);
+        await workbench.press("Control+.");
+        await action.first().waitFor({ timeout: 5000 }).catch(() => undefined);
+        return action.count();
+      },
+      (count) => count > 0,
+    );
+    // The first row has the focus, and it is the preferred one.
+    await workbench.press("Enter");
+  };
+
+  const saveAndClose = async () => {
+    await workbench.press("Control+1", "Control+S");
+    await workbench.page.locator(".tab.active:not(.dirty)").waitFor();
+    await workbench.command("View: Close Editor");
+    await workbench.page.locator(".tab.active").waitFor({ state: "detached" });
   };
 
   await step("trust", () => workbench.trust());
+  await step("open an old document", async () => {
+    await workbench.openFile(settings.old);
+    await workbench.press("Control+Shift+M");
+    return workbench.until("problems", () => workbench.problems(), (rows) => rows.some((row) => row.includes("version-old")));
+  });
+  await step("migrate", async () => {
+    await mend(lines.version, 3, "Migrate");
+    await gone("version-old");
+  });
+  await step("save and close it", () => saveAndClose());
   await step("open", () => workbench.openFile(settings.file));
   await step("diagnostics", async () => {
-    await workbench.press("Control+Shift+M");
     return workbench.until(
       "problems",
       () => workbench.problems(),
@@ -52,11 +78,11 @@ export async function run(workbench, step, settings) {
   await step("rename", async () => {
     await workbench.gotoLine(lines.prose, 10);
     await workbench.press("F2");
-    await workbench.page.locator(".rename-box input").waitFor();
+    await workbench.page.locator(".rename-box input").first().waitFor();
     await workbench.press("Control+A");
     await workbench.type("slow");
     await workbench.press("Enter");
-    await workbench.page.locator(".rename-box").waitFor({ state: "hidden" });
+    await workbench.page.locator(".rename-box.preview").waitFor({ state: "hidden" });
   });
   await step("write an answer", async () => {
     await workbench.press("Control+End");
@@ -66,19 +92,8 @@ export async function run(workbench, step, settings) {
     await workbench.type("In Norby \u{1f600}.");
     await workbench.press("Escape");
   });
-  await step("migrate", async () => {
-    await mend(lines.version, 3, "Migrate");
-    return workbench.until("no problem left", () => workbench.problems(), (rows) => rows.length === 0);
-  });
   await step("format", () => workbench.command("Format Document"));
-  await step("save", async () => {
-    await workbench.press("Control+1", "Control+S");
-    await workbench.page.locator(".tab.active:not(.dirty)").waitFor();
-  });
-  await step("close", async () => {
-    await workbench.command("View: Close Editor");
-    await workbench.page.locator(".tab.active").waitFor({ state: "detached" });
-  });
+  await step("save and close", () => saveAndClose());
   // The only way to let go of a server that leaves the editor there.
   await step("leave", () => workbench.command("dlm: Restart the Language Server"));
 }

@@ -181,7 +181,7 @@ def _vscode(folder: Path, notes: Path) -> None:
     text = NOTES.replace("dlm_version: 13", "dlm_version: 15")
     notes.write_text(text, encoding="utf-8")
     numbers = {line: i for i, line in enumerate(text.split("\n"), 1)}
-    with vscode.started(code, vscode.packaged(), folder, settings, {}) as editor:
+    with vscode.started(code, vscode.packaged(folder), folder, settings, {}) as editor:
         editor.drive(
             "language",
             patience=60,

@@ -10,6 +10,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -191,6 +192,22 @@ def test_a_killed_run_is_interrupted_from_then_on_and_looking_changes_nothing(
         RunStatus.INTERRUPTED,
         RunStatus.TRAINED,
     ]
+
+
+def test_a_kill_after_the_header_of_the_log(root: Path, snapshot: Snapshot) -> None:
+    recorded(root)
+    path = root / METRICS_NAME
+    index, log = (path.with_name(f"{METRICS_NAME}{end}") for end in ("-shm", "-wal"))
+    with closing(sqlite3.connect(path)) as writer:
+        writer.execute(f"PRAGMA user_version = {SCHEMA}")
+        began, pages = index.read_bytes(), log.read_bytes()
+    assert not log.exists()
+    log.write_bytes(pages[:32])
+    # As it was before the first of those pages.
+    index.write_bytes(bytes(len(began)))
+    before = snapshot(root)
+    assert [run.status for run in read_metrics(root).runs] == [RunStatus.TRAINED]
+    assert snapshot(root) == before
 
 
 def test_looking_at_a_file_that_was_closed_well_makes_nothing(

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 
 #: A writer may fold its log into the file, or remove it, between two of a reader's looks.
 _TRIES: Final = 5
+#: Bytes before the first page of SQLite's log. A kill can leave a log of only these, which
+#: SQLite, reading only, takes for one that a writer is just beginning anew, and waits in vain.
+_LOG_HEADER: Final = 32
 
 AnyRow = TypeVar("AnyRow", RunRow, PhaseRow, ChoiceRow, StepRow, EvaluationRow, ExportRow)
 
@@ -204,7 +207,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection | None]:
         if not path.is_file():
             yield None
             return
-        logged = log.is_file() and log.stat().st_size > 0
+        logged = log.is_file() and log.stat().st_size > _LOG_HEADER
     how = "mode=ro&readonly_shm=1" if logged else "mode=ro&immutable=1"
     if logged and not index.is_file():
         # A log without its index, as in a copied store: SQLite would make one beside it.

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
@@ -106,15 +107,20 @@ def prepared() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def package(code: Path) -> Path:
+def package(code: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The extension as users get it."""
-    return packaged()
+    return packaged(tmp_path_factory.mktemp("package"))
 
 
-def packaged() -> Path:
-    """The extension, built from the sources as they are."""
-    subprocess.run([sys.executable, ROOT / "scripts" / "package_vscode.py"], check=True)
-    return ROOT / "clients" / "vscode" / "out" / "dlm.vsix"
+def packaged(folder: Path) -> Path:
+    """The extension in `folder`, built from the sources as they are.
+
+    It is built in their tree, where another process of the tests may be building it too.
+    """
+    with FileLock(ROOT / ".cache" / "editors" / "package.lock"):
+        subprocess.run([sys.executable, ROOT / "scripts" / "package_vscode.py"], check=True)
+        built = ROOT / "clients" / "vscode" / "out" / "dlm.vsix"
+        return Path(shutil.copy(built, folder))
 
 
 @pytest.fixture

@@ -144,9 +144,11 @@ export class Workbench {
     return [title, ...seen].map((said) => said.replaceAll("\u00a0", " ").trim());
   }
 
-  /** The rows of the training view's first table, the versions. */
+  /** The rows of the training view's first table, the versions, a tab between their cells. */
   async versions() {
-    return this.view().locator("table").first().locator("tbody tr").allInnerTexts();
+    const rows = this.view().locator("table").first().locator("tbody tr");
+    // Cell by cell: of a row that is not laid out yet the browser says all in one word.
+    return rows.evaluateAll((all) => all.map((row) => Array.from(row.cells, (cell) => cell.innerText.trim()).join("\t")));
   }
 
   async statusItem() {

@@ -142,8 +142,6 @@ def test_a_kill_at_any_moment_of_an_export_leaves_it_whole(
     nursery: Nursery, own_home: Path, tmp_path: Path
 ) -> None:
     store = Store(own_home, DLM_ID)
-    version = store.current()
-    assert version is not None
     # What the document's model is stays the same; only `exports` may change.
     exports = store.root / "exports"
     known, fresh = tmp_path / "known", tmp_path / "fresh"

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +97,8 @@ def _normalised(text: str, folder: Path) -> list[str]:
         if message.get("method") == "initialize":
             message["params"]["processId"] = None
         lines.append(json.dumps(entry, separators=(",", ":")))
+    if message.get("method") != "exit":
+        raise SystemExit("the recording ends before the session did; record it once more")
     kept = "\n".join(lines)
     for name in (
         str(ROOT),
@@ -187,6 +188,7 @@ def _vscode(folder: Path, notes: Path) -> None:
             patience=60,
             file=notes.name,
             old=old.name,
+            said=str(folder / "said"),
             lines={
                 "version": 1 + OLD.split("\n").index("dlm_version: 13"),
                 "base": numbers["base_model: smollm2-135m"],
@@ -196,10 +198,6 @@ def _vscode(folder: Path, notes: Path) -> None:
                 "prose": numbers["::prose#fast::"] + 2,
             },
         )
-        deadline = time.monotonic() + 30
-        while '"exit"' not in _first(folder).read_text(encoding="utf-8"):
-            assert time.monotonic() < deadline, "the server was not told to leave"
-            time.sleep(0.1)
 
 
 def _first(folder: Path) -> Path:

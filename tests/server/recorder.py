@@ -2,7 +2,8 @@
 
 Run by an editor in the server's place: `recorder.py OUT COMMAND...`. Each line is
 `{"from": "client" or "server", "message": ...}`, in the order in which it was said: a message
-is written before it is handed on, so a cause always stands before what it caused. The bytes
+is written before it is handed on, so a cause always stands before what it caused. What a file
+holds when the client tells that it was saved stands beside that, as `saved`. The bytes
 themselves are handed on untouched.
 """
 
@@ -14,9 +15,10 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from dlm_server.framing import Framer
+from dlm_server.from_proto import path_of
 
 
 class _Log:
@@ -24,9 +26,14 @@ class _Log:
         self._file = file
         self._lock = threading.Lock()
 
-    def write(self, side: str, message: object) -> None:
+    def write(self, side: str, message: dict[str, Any]) -> None:
+        said: dict[str, Any] = {"from": side, "message": message}
+        if message.get("method") == "textDocument/didSave":
+            path = path_of(message["params"]["textDocument"]["uri"])
+            assert path is not None
+            said["saved"] = path.read_bytes().decode()
         with self._lock:
-            self._file.write(json.dumps({"from": side, "message": message}) + "\n")
+            self._file.write(json.dumps(said) + "\n")
             self._file.flush()
 
 

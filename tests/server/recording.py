@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dlm_server.framing import Framer, encoded
+from dlm_server.from_proto import path_of
 
 Json = dict[str, Any]
 RECORDINGS = Path(__file__).with_name("recordings")
@@ -32,11 +33,13 @@ _CANCELLED = -32800
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One message; `key` is what finds its like in another session."""
+    """One message; `key` is what finds its like in another session, `saved` what a file holds
+    when the client tells of it."""
 
     client: bool
     message: Json
     key: tuple[object, ...]
+    saved: str | None = None
 
 
 @dataclass(slots=True)
@@ -62,7 +65,8 @@ def load(path: Path, folder: Path) -> list[Entry]:
     for line in path.read_text(encoding="utf-8").splitlines():
         said = json.loads(line.replace(FOLDER, str(folder)))
         message = said["message"]
-        entries.append(Entry(said["from"] == "client", message, keys[said["from"]].key(message)))
+        side = said["from"]
+        entries.append(Entry(side == "client", message, keys[side].key(message), said.get("saved")))
     return entries
 
 
@@ -149,6 +153,10 @@ def play(entries: Sequence[Entry], server: Server) -> None:
                     numbers[entry.message["id"]] = heard["id"]
             continue
         message = entry.message
+        if entry.saved is not None:
+            path = path_of(message["params"]["textDocument"]["uri"])
+            assert path is not None
+            path.write_bytes(entry.saved.encode())
         if "method" not in message:
             message = {**message, "id": numbers[message["id"]]}
         server.tell(message)

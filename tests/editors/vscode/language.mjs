@@ -1,5 +1,7 @@
 /** What people do with a document besides training it; recorded for tests/server/recordings. */
 
+import { readdirSync } from "node:fs";
+
 export async function run(workbench, step, settings) {
   const { lines } = settings;
   const gone = (code) =>
@@ -95,5 +97,8 @@ export async function run(workbench, step, settings) {
   await step("format", () => workbench.command("Format Document"));
   await step("save and close", () => saveAndClose());
   // The only way to let go of a server that leaves the editor there.
-  await step("leave", () => workbench.command("dlm: Restart the Language Server"));
+  await step("leave", async () => {
+    await workbench.command("dlm: Restart the Language Server");
+    await workbench.until("the next server", () => readdirSync(settings.said), (starts) => starts.length > 1);
+  });
 }

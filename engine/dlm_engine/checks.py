@@ -2,16 +2,17 @@
 
 `document/` is pure and cannot know these; the command line and the language server both ask
 here, so they give the same verdict on the same file. Like `document/` this never raises on
-user text and writes nothing; it looks whether files exist and reads none. A code's severity
-stands in the table below and nowhere else.
+user text and writes nothing; it looks whether files exist, and reads none but the
+`config.json` of a base. A code's severity stands in the table below and nowhere else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dlm_engine.document import (
     Code,
@@ -27,13 +28,20 @@ from dlm_engine.document import (
 )
 from dlm_engine.document.codes import closest
 from dlm_engine.document.moving import moved_problem
+from dlm_engine.document.unsupported import MEDIA, REMOVE, is_refused, refused_settings
 from dlm_engine.errors import BaseModelError
 
+if TYPE_CHECKING:
+    from dlm_engine.bases.spec import Architecture
+
+_MOST_CONFIG = 2**20
 #: characters per token, about, of English prose in the vocabularies of the registry
 CHARACTERS_PER_TOKEN = 4.2
 
 _ROWS = (
     ("base-unknown", Severity.ERROR, "`base_model` names no base that this version can use."),
+    ("setting-refused", Severity.ERROR, "A setting that no training of this version honours."),
+    ("section-refused", Severity.ERROR, "A section that no base of this version can read."),
     ("media-missing", Severity.ERROR, "An image or audio file that is not there."),
     ("source-missing", Severity.ERROR, "A path in `training.sources` that is not there."),
     (
@@ -79,7 +87,8 @@ class _Facts:
     #: what a media section shows, and what to say when it is not there
     file: str = ""
     missing: Diagnostic | None = None
-    long: tuple[Diagnostic, ...] = ()
+    #: what holds wherever the section stands
+    own: tuple[Diagnostic, ...] = ()
 
 
 def report(code: str, span: Span, message: str, fix: Fix | None = None) -> Diagnostic:
@@ -92,7 +101,12 @@ def check_surroundings(live: LiveDocument, folder: Path | None) -> list[Diagnost
 
     Without a folder (standard input, a file never saved) relative paths are left alone.
     """
-    found = [*_base(live, folder), *_sources(live, folder), *_sections(live, folder)]
+    found = [
+        *_base(live, folder),
+        *_settings(live, folder),
+        *_sources(live, folder),
+        *_sections(live, folder),
+    ]
     return sorted(found, key=lambda d: d.span)
 
 
@@ -123,7 +137,7 @@ def _base(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
         return
     # Reading a registry of models takes longer than most checks; a document without a
     # usable base has been reported already.
-    from dlm_engine.bases.local import is_local, local_folder
+    from dlm_engine.bases.local import is_local
     from dlm_engine.bases.registry import NOT_OFFERED, REGISTRY
     from dlm_engine.bases.spec import HUB_ID
 
@@ -134,7 +148,7 @@ def _base(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
         if folder is None:
             return
         try:
-            local_folder(key, folder)
+            _architecture(key, folder)
         except (BaseModelError, OSError, ValueError) as error:
             why = error.problem if isinstance(error, BaseModelError) else "it is no usable path"
             yield report("base-unknown", entry.value, f"base {key}: {why}")
@@ -165,6 +179,51 @@ def _replace(entry: KeySpan, value: str) -> Fix:
     return Fix(f"Use {value}", (TextEdit(entry.value, value),))
 
 
+def _settings(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
+    front = live.frontmatter
+    if front is None or "training" not in live.keys:
+        return
+    for refusal in refused_settings(front, _modules(front.base_model, folder)):
+        # Version 1 has it elsewhere; what an alias says stands in no place of its own.
+        places = (refusal.key, refusal.key.replace("preference.hyperparams", "dpo"), "training")
+        entry = next(live.keys[key] for key in places if key in live.keys)
+        span = entry.key if entry is live.keys["training"] else entry.value
+        yield report("setting-refused", span, f"{refusal.key}: {refusal.problem}; {refusal.remedy}")
+
+
+def _modules(base_model: str, folder: Path | None) -> Sequence[str] | None:
+    """The linear layers of a base, None where they are not known without looking it up."""
+    from dlm_engine.bases.local import is_local
+    from dlm_engine.bases.registry import REGISTRY
+
+    if base_model in REGISTRY:
+        return REGISTRY[base_model].target_modules
+    if folder is None or not is_local(base_model):
+        return None
+    try:
+        known = _architecture(base_model, folder)
+    except (BaseModelError, OSError, ValueError):
+        # A base that cannot be used has been reported already.
+        return None
+    return known.linear_modules if known else None
+
+
+def _architecture(base_model: str, folder: Path) -> Architecture | None:
+    """What a folder's model is; None where its file is too large to read at each change.
+
+    Raises:
+        BaseModelError: it is none that can be used.
+    """
+    from dlm_engine.bases.files import read_json
+    from dlm_engine.bases.local import local_folder
+    from dlm_engine.bases.resolve import architecture_of
+
+    file = local_folder(base_model, folder) / "config.json"
+    if file.stat().st_size > _MOST_CONFIG:
+        return None
+    return architecture_of(base_model, read_json(file))[1]
+
+
 def _sources(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
     if live.frontmatter is None or not live.frontmatter.training.sources:
         return
@@ -189,12 +248,12 @@ def _sections(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
         facts = chunk.reading.kept.get(_KEPT)
         if facts is None or facts.most != most:
             facts = chunk.reading.kept[_KEPT] = _facts(chunk.reading.section, most)
-        if facts.missing is None and not facts.long:
+        if facts.missing is None and not facts.own:
             continue
         moved_by = live.chunks.moved_by(index)
         if facts.missing is not None and not exists(facts.file, folder):
             yield moved_problem(facts.missing, moved_by)
-        for problem in facts.long:
+        for problem in facts.own:
             yield moved_problem(problem, moved_by)
 
 
@@ -203,11 +262,13 @@ def _facts(section: Section | None, most: int | None) -> _Facts:
         return _Facts(most)
     file = ""
     missing = None
-    if section.type in (SectionType.IMAGE, SectionType.AUDIO):
+    own: list[Diagnostic] = [] if most is None else list(_long_rows(section, most))
+    if is_refused(section):
         file = section.attributes.get("path", "")
+        own.append(report("section-refused", _head(section), f"{MEDIA}; {REMOVE}"))
     if file:
         missing = report("media-missing", _head(section), f"there is no file {file}")
-    return _Facts(most, file, missing, () if most is None else tuple(_long_rows(section, most)))
+    return _Facts(most, file, missing, tuple(own))
 
 
 def _long_rows(section: Section, most: int) -> Iterator[Diagnostic]:

@@ -165,6 +165,8 @@ def test_too_many_rows_are_refused_with_the_number_that_fits() -> None:
         planned(CPU, MEDIUM, 2048, micro_batch_size=512)
     largest = int(caught.value.remedy.split()[1])
     assert planned(CPU, MEDIUM, 2048, micro_batch_size=largest).micro_batch == largest
+    with pytest.raises(HardwareRefusal, match=f"write {largest} or less"):
+        planned(CPU, MEDIUM, 2048, micro_batch_size=10**15)
 
 
 def test_dora_needs_more_memory_than_lora() -> None:

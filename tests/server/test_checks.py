@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -40,12 +41,16 @@ def found(text: str, folder: Path | None) -> list[tuple[str, str]]:
         ("./nowhere", None),
         ("./file", None),
         ("./good", None),
+        ("./empty", None),
+        ("./other", None),
     ],
 )
 def test_base(base: str, fixed: str | None, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "good").mkdir()
-    (tmp_path / "good" / "config.json").touch()
+    for name, architecture in (("good", "LlamaForCausalLM"), ("other", "Mamba"), ("empty", None)):
+        (tmp_path / name).mkdir()
+        config = json.dumps({"architectures": [architecture]}) if architecture else ""
+        (tmp_path / name / "config.json").write_text(config)
     text = GOOD.replace("smollm2-135m", base)
     right = base in ("smollm2-135m", "hf:org/name", "./good")
     problems = check_surroundings(LiveDocument.open(text), tmp_path)
@@ -67,13 +72,14 @@ def test_a_base_that_is_not_offered_says_why() -> None:
 @pytest.mark.parametrize("name", ["a.png", "sub/a.png", "/nowhere/a.png", "x" * 300])
 def test_media(name: str, tmp_path: Path) -> None:
     text = GOOD + f'::image path="{name}" alt="x"::\n'
-    missing = [("media-missing", f'::image path="{name}" alt="x"::')]
-    assert found(text, tmp_path) == missing
+    fence = f'::image path="{name}" alt="x"::'
+    refused = [("section-refused", fence)]
+    assert found(text, tmp_path) == [("media-missing", fence), *refused]
     if name in ("a.png", "sub/a.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-        assert found(text, tmp_path) == []
-        assert found(text, None) == []
+        assert found(text, tmp_path) == refused
+        assert found(text, None) == refused
 
 
 def test_sources(tmp_path: Path) -> None:
@@ -158,6 +164,12 @@ def test_changed_since_trained() -> None:
     assert [live.text[d.span.start : d.span.end] for d in first] == ["Old words."]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_in_the_place_of_a_base_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    assert found(GOOD.replace("smollm2-135m", "./"), tmp_path) == [("base-unknown", "./")]
+
+
 def test_a_very_large_document_has_its_syntax_checked_and_says_so() -> None:
     live = LiveDocument.open(GOOD.replace("135m", "13") + "::instrction::\n" + LONG * 400)
     got = findings(live, path=None, uri="x", known=(), trained=None, secrets=True)
@@ -175,6 +187,7 @@ def test_codes_are_explained(code: str) -> None:
 
 VERDICTS = {
     "good": GOOD + "Some words.\n",
+    "refused": GOOD.removesuffix("---\n") + "training:\n  precision: fp16\n---\nWords.\n",
     "syntax": GOOD + "::instrction::\nx\n",
     "base": GOOD.replace("135m", "135"),
     "media": GOOD + '::image path="a.png" alt="x"::\n',

@@ -9,7 +9,9 @@ import pytest
 from tests.tiny import document_text
 from tests.training.sessions import Place
 
-from dlm_engine.document import read_document
+from dlm_engine.checks import check_surroundings
+from dlm_engine.cli.entry import main
+from dlm_engine.document import LiveDocument, Severity, read_document
 from dlm_engine.document.frontmatter import Gate
 from dlm_engine.errors import (
     DocumentError,
@@ -42,31 +44,84 @@ def test_nothing_to_learn_ends_empty_and_writes_nothing(fresh: Place) -> None:
     assert not fresh.home.exists()
 
 
+TWO = "adapters:\n    tone: {adapter: dora}\n    facts: {}\n  gate:\n    enabled: true"
+#: training, body, what the refusal is about, the code and the place in `dlm check`
 REFUSED = {
-    "sources": ("sources:\n    - path: notes", "", "training.sources"),
-    "beta": ("preference:\n    hyperparams:\n      beta: 0", "", "beta"),
-    "gate": (
-        "adapters:\n    tone: {adapter: dora}\n    facts: {}\n  gate:\n    enabled: true",
+    "sources": ("sources:\n    - path: notes", "", "training.sources", "source-missing", "notes"),
+    "beta": ("preference:\n    hyperparams:\n      beta: 0", "", "beta", "setting-refused", "0"),
+    "gate": (TWO, "", "training.adapters.tone", "setting-refused", "dora"),
+    "warm-up": ("cpt: {embed_warmup_steps: 3}", "", "embed_warmup", "setting-refused", "3"),
+    "fp16": ("precision: fp16", "", "training.precision", "setting-refused", "fp16"),
+    "galore": ("optimizer: galore_adamw", "", "optimizer", "setting-refused", "galore_adamw"),
+    "galore 8": (
+        "optimizer: galore_adamw_8bit",
         "",
-        "training.adapters.tone",
+        "training.optimizer",
+        "setting-refused",
+        "galore_adamw_8bit",
     ),
-    "warm-up": ("cpt:\n    embed_warmup_steps: 3", "", "embed_warmup_steps"),
-    "image": ("", '::image path="pier.png" alt="a pier"::\n', "::image::"),
+    "layer": (
+        "target_modules: [q_proj, lm_head]",
+        "",
+        "training.target_modules.1",
+        "setting-refused",
+        "lm_head",
+    ),
+    "layer of an adapter": (
+        "adapters:\n    tone: {target_modules: [wide]}",
+        "",
+        "training.adapters.tone.target_modules.0",
+        "setting-refused",
+        "wide",
+    ),
+    "no layer": ("target_modules: []", "", "target_modules", "setting-refused", "[]"),
+    "image": (
+        "",
+        '::image path="pier.png" alt="a pier"::\n',
+        "::image::",
+        "section-refused",
+        '::image path="pier.png" alt="a pier"::',
+    ),
+    "audio": (
+        "",
+        '::audio path="pier.png" transcript="a pier"::\n',
+        "::audio::",
+        "section-refused",
+        '::audio path="pier.png" transcript="a pier"::',
+    ),
 }
 
 
-@pytest.mark.parametrize(("setting", "body", "subject"), REFUSED.values(), ids=REFUSED)
-def test_what_is_not_done_is_refused_before_anything_is_written(
-    setting: str, body: str, subject: str, fresh: Place, tiny_base: Path
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_not_done_is_refused_before_anything_is_written_and_check_says_so(
+    case: str, fresh: Place, tiny_base: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    setting, body, subject, code, place = REFUSED[case]
     extra = f"training:\n  {setting}\n" if setting else ""
-    fresh.document.write_text(document_text(str(tiny_base), extra=extra) + "\n" + body)
+    text = document_text(str(tiny_base), extra=extra) + "\n" + body
+    fresh.document.write_text(text)
     (fresh.document.parent / "pier.png").write_bytes(b"\x89PNG")
     with pytest.raises(TrainingError) as caught:
         fresh.train()
     assert subject in caught.value.subject
     assert caught.value.remedy
     assert not fresh.home.exists()
+    live = LiveDocument.open(text)
+    assert not [d for d in live.diagnostics if d.severity is Severity.ERROR]
+    found = check_surroundings(live, fresh.document.parent)
+    assert [(d.code, text[d.span.start : d.span.end]) for d in found] == [(code, place)]
+    assert caught.value.problem in found[0].message
+    assert main(["check", str(fresh.document)]) == 1
+    assert f"error[{code}]" in capsys.readouterr().out
+
+
+def test_what_an_old_document_says_elsewhere_is_shown_where_it_stands() -> None:
+    extra = "training:\n  dpo: {beta: 0.0}\n"
+    text = document_text("smollm2-135m", extra=extra).replace("version: 15", "version: 1")
+    found = check_surroundings(LiveDocument.open(text), None)
+    assert [(d.code, text[d.span.start : d.span.end]) for d in found] == [
+        ("setting-refused", "0.0")
+    ]
 
 
 def test_a_section_for_another_adapter_is_refused_by_itself_too(fresh: Place) -> None:
@@ -76,7 +131,7 @@ def test_a_section_for_another_adapter_is_refused_by_itself_too(fresh: Place) ->
         document, sections=tuple(replace(s, adapter="tone") for s in document.sections)
     )
     with pytest.raises(TrainingError, match=r"::instruction#tone::.*remove the #name"):
-        require_supported(routed, document.frontmatter)
+        require_supported(routed, document.frontmatter, ("q_proj",))
 
 
 def test_a_gate_is_refused_by_itself_too(fresh: Place) -> None:
@@ -85,16 +140,11 @@ def test_a_gate_is_refused_by_itself_too(fresh: Place) -> None:
     training = document.frontmatter.training.model_copy(update={"gate": Gate(enabled=True)})
     frontmatter = document.frontmatter.model_copy(update={"training": training})
     with pytest.raises(TrainingError, match=r"training\.gate"):
-        require_supported(document, frontmatter)
+        require_supported(document, frontmatter, ("q_proj",))
 
 
-@pytest.mark.parametrize(
-    "setting", ["precision: fp16", "optimizer: galore_adamw", "optimizer: galore_adamw_8bit"]
-)
-def test_a_machine_that_cannot_is_refused_without_a_version(
-    setting: str, fresh: Place, tiny_base: Path
-) -> None:
-    extra = f"training:\n  {setting}\n"
+def test_a_machine_that_cannot_is_refused_without_a_version(fresh: Place, tiny_base: Path) -> None:
+    extra = "training:\n  micro_batch_size: 1000000000\n"
     fresh.document.write_text(document_text(str(tiny_base), extra=extra))
     with pytest.raises(HardwareRefusal):
         fresh.train()

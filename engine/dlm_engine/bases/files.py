@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,11 @@ def digest_of(hashes: Mapping[str, str]) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from `path`; `BaseModelError` when it is missing or is something else."""
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
+        facts = path.stat()
+        # A document may name the folder, and an editor looks: nothing is waited for.
+        if not stat.S_ISREG(facts.st_mode):
+            raise BaseModelError(str(path), "it is no regular file")
+        if facts.st_size > MAX_JSON_BYTES:
             raise BaseModelError(str(path), "it is too large to be a model's JSON file")
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -8,10 +8,12 @@ refused plan: the refusal says what to change instead.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from dlm_engine.document.unsupported import FP16, GALORE
 from dlm_engine.errors import HardwareRefusal
 from dlm_engine.hardware.machine import Hardware
 from dlm_engine.hardware.memory import Attention, Estimate, Precision, Workload, estimate
@@ -120,12 +122,7 @@ def _check_optimizer(hardware: Hardware, name: str) -> None:
         return
     subject, remedy = f"training.optimizer {name}", "remove the line (adamw_torch is used)"
     if name.startswith("galore"):
-        raise HardwareRefusal(
-            subject,
-            "GaLore keeps the moments of whole weight matrices small, and an adapter trains none: "
-            "its own are narrower than what GaLore would make of them",
-            remedy,
-        )
+        raise HardwareRefusal(subject, GALORE, remedy)
     paged = name.startswith("paged")
     if hardware.backend != "cuda" and (paged or hardware.backend != "cpu"):
         raise HardwareRefusal(
@@ -169,7 +166,7 @@ def _precision(hardware: Hardware, training: Training, reasons: list[str]) -> Pr
     if asked == "fp16":
         raise HardwareRefusal(
             "training.precision fp16",
-            "float16 gradients overflow in training, and the adapter may come out as NaN",
+            FP16,
             "remove the line, or write bf16 or fp32",
         )
     if asked == "bf16" and not hardware.bf16_native and hardware.backend != "cpu":
@@ -218,8 +215,8 @@ def _fit(
                 return rows, checkpointing
     least = estimate(work, 1, "on").total
     if isinstance(asked, int) and least <= budget:
-        largest = max(
-            rows for rows in range(1, asked) if estimate(work, rows, "on").total <= budget
+        largest = bisect_right(
+            range(1, asked), budget, key=lambda rows: estimate(work, rows, "on").total
         )
         raise HardwareRefusal(
             f"training.micro_batch_size {asked}",

@@ -69,7 +69,7 @@ def train(
     """
     case = open_case(request.path, request.home, accept_licence=request.accept_licence)
     case.require_sound()
-    require_supported(case.document, case.frontmatter)
+    require_supported(case.document, case.frontmatter, case.spec.target_modules)
     preferring, remarks = require_preferences(case.document, case.frontmatter, request.phase)
     for remark in remarks:
         tell(Status(remark))

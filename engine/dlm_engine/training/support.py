@@ -5,18 +5,20 @@ A field that is accepted is honoured or refused, never left aside in silence.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dlm_engine.document import Frontmatter, Preference, adapter_names
-from dlm_engine.document.model import Document, SectionType
+from dlm_engine.document.model import Document
+from dlm_engine.document.unsupported import MEDIA, REMOVE, is_refused, refused_settings
 from dlm_engine.errors import TrainingError
 from dlm_engine.store import validate_adapter_name
 from dlm_engine.training.model import Phase
 
 
-def require_supported(document: Document, frontmatter: Frontmatter) -> None:
-    """Raise `TrainingError` when the document asks for something that cannot be honoured."""
-    refusal = next(_refusals(document, frontmatter), None)
+def require_supported(document: Document, frontmatter: Frontmatter, modules: Sequence[str]) -> None:
+    """Raise `TrainingError` when the document asks for something that cannot be honoured on a
+    base with these linear `modules`."""
+    refusal = next(_refusals(document, frontmatter, modules), None)
     if refusal is not None:
         raise TrainingError(*refusal)
 
@@ -71,9 +73,9 @@ def _unread(wishes: Preference) -> list[str]:
     ]
 
 
-def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[str, str, str]]:
-    training = frontmatter.training
-    remove = "remove it from the document to train the rest"
+def _refusals(
+    document: Document, frontmatter: Frontmatter, modules: Sequence[str]
+) -> Iterator[tuple[str, str, str]]:
     names = adapter_names(frontmatter)
     for name in names:
         validate_adapter_name(name)
@@ -84,30 +86,9 @@ def _refusals(document: Document, frontmatter: Frontmatter) -> Iterator[tuple[st
             "names an adapter that training.adapters lacks",
             "declare it there, or remove the #name from the fence",
         )
-    if training.preference.method == "dpo" and training.preference.hyperparams.beta == 0:
-        yield (
-            "training.preference.hyperparams.beta",
-            "is 0, with which dpo learns nothing",
-            "raise it; 0.1 is usual",
-        )
-    dora = next((n for n, a in (training.adapters or {}).items() if a.adapter == "dora"), None)
-    if training.gate.enabled and dora is not None:
-        yield (
-            f"training.adapters.{dora}",
-            "is dora, and a gate sums what adapters add, which DoRA has no form for",
-            "set its adapter to lora, or remove training.gate",
-        )
-    if training.gate.enabled and len(names) < 2:
-        yield ("training.gate", "there is no gate over a single adapter", remove)
-    if training.cpt.embed_warmup_steps:
-        yield (
-            "training.cpt.embed_warmup_steps",
-            "embeddings are not trained: what the layers below the adapter make of the text is "
-            "computed once, with embeddings that stay as they are",
-            remove,
-        )
-    media = next(
-        (s for s in document.sections if s.type in (SectionType.IMAGE, SectionType.AUDIO)), None
-    )
+    if frontmatter.training.gate.enabled and len(names) < 2:
+        yield ("training.gate", "there is no gate over a single adapter", REMOVE)
+    yield from refused_settings(frontmatter, modules)
+    media = next(filter(is_refused, document.sections), None)
     if media is not None:
-        yield (f"::{media.type}::", "the bases of this version read text only", remove)
+        yield (f"::{media.type}::", MEDIA, REMOVE)

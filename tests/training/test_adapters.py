@@ -264,6 +264,22 @@ def test_a_folder_without_a_state_is_no_run_to_resume(place: Place) -> None:
     assert endings(outcome) == {"harbour": Ending.TRAINED, "kitchen": Ending.TRAINED}
 
 
+def test_a_resumed_job_trains_what_has_only_a_version_of_an_earlier_job(place: Place) -> None:
+    place.train()
+    place.write((*HARBOUR, LATER), (*KITCHEN, LATER))
+    steps: list[Event] = []
+
+    def tell(event: Event) -> None:
+        if isinstance(event, Progress):
+            steps.append(event)
+
+    first = place.train(tell=tell, cancelled=lambda: len(steps) == 1, seed=7)
+    assert endings(first) == {"harbour": Ending.CANCELLED}
+    outcome = place.train(Start.RESUME)
+    assert endings(outcome) == {"harbour": Ending.TRAINED, "kitchen": Ending.TRAINED}
+    assert [part.seed for part in outcome.parts] == [7, 7]
+
+
 def test_a_resume_without_anything_begun_is_refused(place: Place) -> None:
     with pytest.raises(TrainingError, match="there is no run to go on with"):
         place.train(Start.RESUME)

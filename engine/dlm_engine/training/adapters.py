@@ -10,7 +10,7 @@ edit in one topic trains that one adapter.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal, Protocol
 
@@ -36,6 +36,8 @@ class Session(Protocol):
     """The run of one adapter, ready to begin."""
 
     began: float
+
+    def goes_on(self) -> bool: ...
 
     def run(self, request: TrainRequest, tell: Listener) -> TrainOutcome: ...
 
@@ -66,7 +68,7 @@ def train_adapters(
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, space_needed * len(parts))
-        starts = _starts(case.store, [part.adapter for part in parts], request.start)
+        starts = _starts(case.store, sessions, request.start)
         for number, (part, session) in enumerate(sessions, 1):
             assert part.adapter is not None
             if session is None:
@@ -102,19 +104,27 @@ def _run(session: Session, adapter: str, request: TrainRequest, tell: Listener) 
         raise TrainingError(subject, error.problem, error.remedy) from error
 
 
-def _starts(store: Store, adapters: list[str | None], wanted: Start) -> dict[str | None, Start]:
+def _starts(
+    store: Store, sessions: Sequence[tuple[Case, Session | None]], wanted: Start
+) -> dict[str | None, Start]:
     """Where each begins: on a resume, those that a stopped job had not come to begin anew."""
-    starts = dict.fromkeys(adapters, wanted)
-    if wanted is Start.RESUME:
-        begun = [a for a in adapters if _begun(store, a)]
-        if begun:
-            starts |= {a: Start.AUTO for a in adapters if a not in begun}
+    starts = {part.adapter: wanted for part, _ in sessions}
+    if wanted is not Start.RESUME:
+        return starts
+    stopped = {part.adapter for part, _ in sessions if _stopped(store, part.adapter)}
+    begun = {part.adapter for part, _ in sessions if store.current(part.adapter) is not None}
+    if not stopped | begun:
+        return starts
+    for part, session in sessions:
+        # With one that was stopped, the version of another may be of a job before it.
+        earlier = stopped and session is not None and not session.goes_on()
+        if part.adapter not in stopped and (part.adapter not in begun or earlier):
+            starts[part.adapter] = Start.AUTO
     return starts
 
 
-def _begun(store: Store, adapter: str | None) -> bool:
-    state = checkpoint_path(store.root, adapter) / STATE_NAME
-    return state.is_file() or store.current(adapter) is not None
+def _stopped(store: Store, adapter: str | None) -> bool:
+    return (checkpoint_path(store.root, adapter) / STATE_NAME).is_file()
 
 
 class _Clock:

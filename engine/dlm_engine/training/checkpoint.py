@@ -17,6 +17,7 @@ from safetensors.torch import save
 
 from dlm_engine.errors import TrainingError
 from dlm_engine.store import make_folders, write_atomic
+from dlm_engine.training.model import Phase
 from dlm_engine.training.optimisers import SCALES, moments, put_back
 
 STATE_NAME = "training_state.safetensors"
@@ -40,14 +41,25 @@ class PreferenceFacts(BaseModel):
     owed: tuple[str, ...]
 
 
+class Asked(BaseModel):
+    """The flags that shaped a run; None and False where none was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seed: int | None = None
+    all_layers: bool = False
+    early_stop: int | None = None
+    phase: Phase = Phase.ALL
+
+
 class StateFacts(BaseModel):
     """Where the run stood; kept in the file's metadata.
 
     `fingerprint` is of everything that must not change under a resume, `basis` of that less
     the rows; `finished` says that the run ended by itself (learned, or at its last step);
     `known` is what stopping depends on; `rows` are all that were trained, with the question
-    of those that have one; `pairs` are the keys of the preferences that were; `sha256` is of
-    the tensors.
+    of those that have one; `pairs` are the keys of the preferences that were; `asked` is None
+    in states of before it was kept; `sha256` is of the tensors.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -61,6 +73,7 @@ class StateFacts(BaseModel):
     rows: dict[str, str] = {}
     pairs: tuple[str, ...] = ()
     preference: PreferenceFacts | None = None
+    asked: Asked | None = None
     sha256: str
 
 
@@ -84,6 +97,7 @@ class State:
     rows: dict[str, str] = field(default_factory=dict)
     pairs: tuple[str, ...] = ()
     preference: PreferenceFacts | None = None
+    asked: Asked | None = None
 
     def without_tensors(self) -> State:
         """What is worth keeping of a finished run: nobody goes on from its moments."""
@@ -137,6 +151,7 @@ def write_state(folder: Path, state: State) -> None:
         rows=state.rows,
         pairs=state.pairs,
         preference=state.preference,
+        asked=state.asked,
         sha256=_digest(tensors),
     )
     write_atomic(folder / STATE_NAME, save(tensors, metadata={"dlm": facts.model_dump_json()}))
@@ -178,6 +193,7 @@ def read_state(folder: Path) -> State | None:
         facts.rows,
         facts.pairs,
         facts.preference,
+        facts.asked,
     )
 
 

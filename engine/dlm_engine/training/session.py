@@ -70,6 +70,11 @@ def train(
     case = open_case(request.path, request.home, accept_licence=request.accept_licence)
     case.require_sound()
     require_supported(case.document, case.frontmatter, case.spec.target_modules)
+    if request.start is Start.RESUME:
+        polite.prepare()
+        from dlm_engine.training.resuming import as_begun
+
+        request = as_begun(case, request, lambda said: tell(Status(said)))
     preferring, remarks = require_preferences(case.document, case.frontmatter, request.phase)
     for remark in remarks:
         tell(Status(remark))
@@ -189,6 +194,7 @@ class _Session:
         from dlm_engine.training.further import on_every_layer
         from dlm_engine.training.given import given_by
         from dlm_engine.training.records import Records, learned_rows, source_summaries
+        from dlm_engine.training.resuming import asked_of
 
         self.case = case
         self.cancelled = cancelled
@@ -197,6 +203,8 @@ class _Session:
         threads = polite.settle_in()
         chat = self.resident.chat(weights, case.frontmatter.system_prompt)
         further = request.start is Start.FURTHER
+        all_layers = request.all_layers or (further and on_every_layer(case.version(None)))
+        self.asked = asked_of(request, all_layers=all_layers)
         self.given = given_by(
             case,
             weights,
@@ -206,7 +214,7 @@ class _Session:
             request.seed,
             taught.preferences,
             request.early_stop,
-            request.all_layers or (further and on_every_layer(case.version(None))),
+            all_layers,
         )
         self.settings = self.given.settings
         if request.early_stop is not None and not self.given.split.validation:
@@ -231,6 +239,15 @@ class _Session:
             Limits(cache.max_bytes, cache.prune_older_than_days),
         )
         self.taught = learned_rows((*taught.rows, *taught.preferences))
+
+    def goes_on(self) -> bool:
+        """Whether the current version is one of this run's."""
+        from dlm_engine.training import checkpoint
+
+        current = self.case.store.current(self.case.adapter)
+        facts = checkpoint.read_facts(current.path) if current else None
+        own = (self.given.fingerprint(), self.given.rows_fingerprint())
+        return facts is not None and facts.fingerprint in own
 
     def run(self, request: TrainRequest, tell: Listener) -> TrainOutcome:
         """Train as `request`, which plans as the one this was made for."""
@@ -283,6 +300,7 @@ class _Session:
                 self.resident,
                 self.began,
                 facts,
+                self.asked,
             )
             added = None
             if request.start is Start.FURTHER and learned is None:

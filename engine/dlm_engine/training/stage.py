@@ -71,6 +71,7 @@ class Around:
     resident: Resident
     began: float
     earlier: checkpoint.StateFacts | None = None
+    asked: checkpoint.Asked | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             waited = time.monotonic() - saved > _CHECKPOINT_SECONDS
             due = stop or (waited and not run.finished)
             if due and stage.keeps:
-                checkpoint.write_state(folder, _state(stage, given, run))
+                checkpoint.write_state(folder, _state(stage, around, run))
                 saved = time.monotonic()
             if stop:
                 outcome = TrainOutcome(
@@ -270,9 +271,11 @@ def _retention(around: Around, run: Run) -> tuple[int | None, tuple[str, ...]]:
     return len(asked) - len(lost), tuple(lost)
 
 
-def _state(stage: Stage, given: Given, run: Run) -> checkpoint.State:
+def _state(stage: Stage, around: Around, run: Run) -> checkpoint.State:
+    given = around.given
     return replace(
         run.state(stage.fingerprint),
+        asked=around.asked,
         basis=given.basis(),
         rows={row.key: given.questions[row.key] for row in given.split.train},
         pairs=stage.pairs,
@@ -285,6 +288,6 @@ def _write_adapter(stage: Stage, around: Around, staging: Staging, run: Run) -> 
     files = adapter_files(run.trainee, given.weights)
     for name, data in files.items():
         write_atomic(staging.path / name, data)
-    checkpoint.write_state(staging.path, _state(stage, given, run))
+    checkpoint.write_state(staging.path, _state(stage, around, run))
     write_atomic(staging.path / LEARNED_NAME, learned_file(around.taught))
     return hashlib.sha256(files["adapter_model.safetensors"]).hexdigest()

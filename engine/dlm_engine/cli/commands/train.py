@@ -45,7 +45,7 @@ def command(
         Path, typer.Argument(metavar="PATH", help="The document, or a folder to learn.")
     ],
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on exactly where the last run stopped.")
+        bool, typer.Option("--resume", help="Go on where the last run stopped, with its flags.")
     ] = False,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Train anew, even if nothing changed.")

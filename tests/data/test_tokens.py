@@ -6,7 +6,7 @@ import pytest
 
 from dlm_engine.bases import Weights
 from dlm_engine.data import Chat, ChatRow, TextRow, encode_row
-from dlm_engine.data.split import MIN_CHUNKS, split_rows
+from dlm_engine.data.split import MIN_TEXTS, split_rows
 from dlm_engine.data.tokens import Encoded
 
 
@@ -51,7 +51,7 @@ def chunk(number: int, kind: str = "text") -> Encoded:
 
 def test_answers_are_never_held_out_and_prose_only_when_there_is_enough() -> None:
     facts = [chunk(n, "chat") for n in range(500)]
-    few = [chunk(n) for n in range(1000, 1000 + MIN_CHUNKS - 1)]
+    few = [chunk(n) for n in range(1000, 1000 + MIN_TEXTS - 1)]
     assert split_rows(facts + few, 42).validation == ()
     many = [chunk(n) for n in range(1000, 1400)]
     split = split_rows(facts + many, 42)

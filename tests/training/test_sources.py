@@ -13,7 +13,7 @@ from tests.data.sources.tree import write
 from tests.tiny import document_text
 from tests.training.parts import make_run, rows
 
-from dlm_engine.data import encode_row
+from dlm_engine.data import Split, encode_row, split_rows
 from dlm_engine.data.packs import packs_of
 from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.errors import TrainingError
@@ -109,6 +109,30 @@ def test_an_unchanged_rerun_reads_no_file_and_tokenises_nothing(
     document.write_text(document_text(str(tiny_base), extra=without))
     run(document)
     assert (len(reads), len(encoded)) == (13, 17)
+
+
+def test_no_file_is_half_learned_and_half_held_out(
+    tmp_path: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dlm_engine.training.given as given
+
+    made: list[Split] = []
+
+    def split(*args: Any) -> Split:
+        made.append(split_rows(*args))
+        return made[-1]
+
+    monkeypatch.setattr(given, "split_rows", split)
+    document = tmp_path / "d.dlm"
+    document.write_text(head_only(tiny_base, SETTINGS + "  seed: 3\n"))
+    lines = {n: "".join(f"{n}: boat {i} is in.\n" for i in range(20)) for n in range(24)}
+    write(tmp_path / "notes", {f"{n}.txt": text for n, text in lines.items()})
+    assert run(document).ending is Ending.TRAINED
+    learned, held = (
+        {row.section_id for row in rows} for rows in (made[0].train, made[0].validation)
+    )
+    assert held
+    assert not learned & held
 
 
 def test_the_document_bounds_the_cache(tmp_path: Path, tiny_base: Path) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 
 from dlm_engine.data.bulk import collector_paused
@@ -25,7 +25,8 @@ ENCODING = 1
 
 @dataclass(frozen=True, slots=True)
 class Encoding:
-    """`questions`: what each window's row asks, by the window's key; "" for prose.
+    """`questions`: what each window's row asks, by the window's key; "" for prose. `files`: which
+    file a window is a piece of, where it is of one; files that share a piece count as one.
 
     `fresh` and `used` are by their names in the cache: what was made now, and what was found.
     """
@@ -34,6 +35,7 @@ class Encoding:
     questions: dict[str, str]
     fresh: dict[bytes, Windows]
     used: tuple[bytes, ...]
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @collector_paused()
@@ -46,6 +48,8 @@ def encode_rows(
     windows: dict[str, Encoded] = {}
     questions: dict[str, str] = {}
     fresh: dict[bytes, Windows] = {}
+    pieces: dict[str, str] = {}
+    files = _Files()
     for name, row in zip(names, rows, strict=True):
         known = kept.get(name)
         if known is None:
@@ -57,7 +61,29 @@ def encode_rows(
         for window in made:
             windows.setdefault(window.key, window)
             questions.setdefault(window.key, question)
-    return Encoding(tuple(windows.values()), questions, fresh, tuple(kept))
+            if isinstance(row, SourceRow):
+                files.join(row.section_id, pieces.setdefault(window.key, row.section_id))
+    of_file = {key: files.one(file) for key, file in pieces.items()}
+    return Encoding(tuple(windows.values()), questions, fresh, tuple(kept), of_file)
+
+
+class _Files:
+    """Which files count as one."""
+
+    def __init__(self) -> None:
+        self._above: dict[str, str] = {}
+
+    def one(self, file: str) -> str:
+        """The file that stands for `file`."""
+        while file in self._above:
+            file = self._above[file]
+        return file
+
+    def join(self, first: str, second: str) -> None:
+        # The lesser one stands for both, whichever came first.
+        least, other = sorted((self.one(first), self.one(second)))
+        if least != other:
+            self._above[other] = least
 
 
 def _names(rows: Sequence[Row], chat: Chat, sequence_len: int, base: str) -> list[bytes]:

@@ -133,7 +133,8 @@ def given_by(
     shape = shape_of(model)
     length = settling.sequence_length(training, case.spec)
     encoding = encode_rows(rows, chat, length, weights.sha256, cache)
-    split = split_rows(encoding.windows, seed if seed is not None else training.seed)
+    chance = seed if seed is not None else training.seed
+    split = split_rows(encoding.windows, chance, encoding.files)
     pairs = tuple(_pair(row, chat, length) for row in preferences)
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     longest = max(len(row.ids) for row in (*split.train, *sides))

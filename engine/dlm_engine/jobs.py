@@ -41,7 +41,8 @@ from dlm_engine.training.model import (
     TrainOutcome,
     TrainRequest,
 )
-from dlm_engine.training.purging import Proof, PurgeOutcome, PurgePlan, PurgeRequest, plan_purging
+from dlm_engine.training.proving import Margin, Proof
+from dlm_engine.training.purging import PurgeOutcome, PurgePlan, PurgeRequest, plan_purging
 from dlm_engine.training.sinks import Dashboards
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ __all__ = [
     "Injected",
     "Listener",
     "MadeBy",
+    "Margin",
     "Mix",
     "MixMethod",
     "Phase",

@@ -25,7 +25,7 @@ from dlm_engine.jobs import (
 )
 from dlm_engine.store import Garbage, Store, learned_by, purge_store, token_cache_path
 from dlm_engine.store.atomic import remove_tree
-from dlm_engine.training import purging
+from dlm_engine.training import proving
 
 QUICK = "training:\n  learning_rate: 0.02\n"
 PROSE = "\n\nThe lamp is lit at dusk.\n"
@@ -160,8 +160,8 @@ def test_what_is_still_known_is_said_and_nothing_is_deleted(
 ) -> None:
     place.write(*FACTS[:2], prose=PROSE)
     assert place.train() is Ending.TRAINED
-    asked = iter([("It is 4417.", True), ("?", False)] * 2)
-    monkeypatch.setattr(purging, "_said", lambda *_: next(asked))
+    asked = iter([proving.Said("It is 4417.", True), proving.Said("?", False)] * 2)
+    monkeypatch.setattr(proving, "_said", lambda *_: next(asked))
     with pytest.raises(DlmError, match="still known after training without it"):
         purge(place.request)
     assert place.numbers() == [1, 2]

@@ -2,17 +2,17 @@
 
 Training anew is the only forgetting that is one: an adapter that never saw a row cannot hold
 it. So what is removed is learned by no later version; the versions that did learn it are then
-deleted, with what was exported of them. Before that every removed question is asked, word for
-word, and every removed passage is looked at; if the new adapter still gives the old answer and
-the base alone does not, something else in the document says it, and nothing is deleted.
+deleted, with what was exported of them. Before that `proving.py` asks for all of it; if the new
+adapter still gives the old answer and the base alone does not, something else in the document
+says it, and nothing is deleted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dlm_engine.case import Case, open_case
 from dlm_engine.errors import TrainingError
@@ -37,10 +37,9 @@ from dlm_engine.training.model import (
     TrainOutcome,
     TrainRequest,
 )
+from dlm_engine.training.proving import Proof, proofs_of
 
 if TYPE_CHECKING:
-    from dlm_engine.bases import Weights
-    from dlm_engine.data import Encoded
     from dlm_engine.inference.resident import Resident
 
 
@@ -58,25 +57,6 @@ class PurgeRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What the model says now of one removed row.
-
-    `answer` is its answer to the removed question, "" where there is none to ask. `known`: it
-    still gives the old answer, or still has the passage by heart. `base_knows`: so does the base
-    without any adapter, which no training can change.
-    """
-
-    row: LearnedRow
-    answer: str
-    known: bool
-    base_knows: bool
-
-    @property
-    def forgotten(self) -> bool:
-        return self.base_knows or not self.known
-
-
-@dataclass(frozen=True, slots=True)
 class PurgePlan:
     """`removed`: what versions learned and the document no longer says. `trains`: the current
     version is one of them. `garbage`: what would be deleted."""
@@ -89,7 +69,7 @@ class PurgePlan:
 @dataclass(frozen=True, slots=True)
 class PurgeOutcome:
     """`training` is None where the current version never knew it. Files of `training.sources`
-    leave no text behind to ask about, a preference is not an answer: they have no proof."""
+    leave no text behind to ask about: they have no proof."""
 
     removed: tuple[LearnedRow, ...]
     proofs: tuple[Proof, ...]
@@ -149,7 +129,12 @@ def purge(
         if outcome.ending is Ending.CANCELLED:
             return PurgeOutcome(plan.removed, (), outcome, Garbage(()))
     tell(Status("asking for what was removed"))
-    proofs = _proofs(case, plan.removed, resident, lambda message: tell(Status(message)))
+    versions = tuple(_versions(case.store))
+
+    def report(message: str) -> None:
+        tell(Status(message))
+
+    proofs = proofs_of(case, plan.removed, versions, resident, report)
     still = [proof for proof in proofs if not proof.forgotten]
     if still and not request.unproven:
         raise TrainingError(
@@ -219,64 +204,3 @@ def _require_declared(case: Case) -> None:
 
 def _name(row: LearnedRow) -> str:
     return row.question or row.text.strip().splitlines()[0][:80]
-
-
-# --- asking --------------------------------------------------------------------------------
-
-
-def _proofs(
-    case: Case, removed: Sequence[LearnedRow], resident: Resident, report: Callable[[str], None]
-) -> tuple[Proof, ...]:
-    from dlm_engine.hardware import detect
-
-    weights = case.weights(report)
-    asked = [row for row in removed if row.kind in ("chat", "text")]
-    hardware = detect()
-    currents = [case.store.current(adapter) for adapter in _adapters(case)]
-
-    def ask(version: Version | None) -> list[tuple[str, bool]]:
-        path, digest = (version.path, version.adapter_sha256()) if version else (None, None)
-        four_bits = version is not None and version.four_bit_base() and hardware.bitsandbytes
-        loading = "nf4" if four_bits else None
-        with resident.asking(weights, hardware, path, digest, loading) as model:
-            return [_said(model, case, weights, resident, row) for row in asked]
-
-    # Of several adapters the one that gives the old answer is heard.
-    each = [ask(version) for version in currents if version is not None]
-    now = [max(said, key=lambda answer: answer[1]) for said in zip(*each, strict=True)]
-    return tuple(
-        Proof(row, answer, known, base_knows)
-        for row, (answer, known), (_, base_knows) in zip(asked, now, ask(None), strict=True)
-    )
-
-
-def _said(
-    model: Any, case: Case, weights: Weights, resident: Resident, row: LearnedRow
-) -> tuple[str, bool]:
-    """The answer to the row's question, and whether it is the row's; "" for prose."""
-    from dlm_engine.data import TextRow, encode_row
-    from dlm_engine.inference.generate import generate
-    from dlm_engine.inference.judge import right
-    from dlm_engine.inference.model import Sampling
-    from dlm_engine.training.settings import sequence_length
-
-    chat = resident.chat(weights, case.frontmatter.system_prompt)
-    length = sequence_length(case.frontmatter.training, case.spec)
-    if row.kind == "text":
-        windows = encode_row(TextRow(row.section_id, row.text), chat, length)
-        return "", all(_by_heart(model, window) for window in windows)
-    answer = generate(model, chat, row.question, Sampling()).text
-    return answer, right(answer, row.text, row.question)
-
-
-def _by_heart(model: Any, window: Encoded) -> bool:
-    """As a run judges prose: of most tokens the model is surer than not."""
-    import torch
-
-    from dlm_engine.training.settings import LEARNED_PROSE
-
-    ids = torch.tensor([window.ids], device=next(model.parameters()).device)
-    with torch.inference_mode():
-        likely = model(input_ids=ids).logits[0, window.start - 1 : -1].float().softmax(-1)
-    sure = likely.gather(1, ids[0, window.start :, None]) >= 0.5
-    return float(sure.float().mean()) >= LEARNED_PROSE

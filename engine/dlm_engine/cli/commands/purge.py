@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,9 +85,6 @@ def _show(at: Globals, path: Path, outcome: PurgeOutcome) -> None:
     files = sum(row.kind == "source" for row in outcome.removed)
     if files:
         at.console.status(f"removed files, whose text is not kept to ask about: {files}")
-    pairs = sum(row.kind == "preference" for row in outcome.removed)
-    if pairs:
-        at.console.status(f"removed preferences, which are no answers to ask for: {pairs}")
     count = len(outcome.deleted.items)
     at.console.status(
         f"{path}: deleted {count} version{'s' * (count != 1)} and exports that knew it, "
@@ -95,12 +93,20 @@ def _show(at: Globals, path: Path, outcome: PurgeOutcome) -> None:
 
 
 def _verdict(proof: Proof) -> str:
+    margin = proof.margin
     if proof.base_knows:
-        state = "known to the base itself"
+        state = "preferred by the base itself" if margin else "known to the base itself"
     elif proof.known:
-        state = "still known"
+        state = "still preferred" if margin else "still known"
     else:
         state = "forgotten"
+    if margin:
+        before = "" if margin.before is None else f"before: {margin.before:+.2f}, "
+        return (
+            f"{state}: {_line(proof.row)!r}, {_short(proof.row.text)!r} is likelier than "
+            f"{_short(proof.row.instead)!r} by {margin.now:+.2f} nats a token "
+            f"({before}the base alone: {margin.base:+.2f})"
+        )
     said = f", answered {_short(proof.answer)!r}" if proof.row.kind == "chat" else ""
     return f"{state}: {_line(proof.row)!r}{said}"
 
@@ -136,6 +142,7 @@ def _facts(outcome: PurgeOutcome) -> dict[str, Any]:
                 "known": proof.known,
                 "base_knows": proof.base_knows,
                 "forgotten": proof.forgotten,
+                "margin": asdict(proof.margin) if proof.margin else None,
             }
             for proof in outcome.proofs
         ],
@@ -144,7 +151,8 @@ def _facts(outcome: PurgeOutcome) -> dict[str, Any]:
 
 
 def _row(row: LearnedRow) -> dict[str, str]:
-    return {"kind": row.kind, "key": row.key, "question": row.question, "text": row.text}
+    facts = {"kind": row.kind, "key": row.key, "question": row.question, "text": row.text}
+    return {**facts, "instead": row.instead} if row.kind == "preference" else facts
 
 
 def _garbage(garbage: Garbage) -> dict[str, Any]:

@@ -125,6 +125,24 @@ def test_runs_and_exports_in_tables_of_a_terminals_width(
     assert "\x1b" not in said
 
 
+def test_losses_of_prose_and_of_answers_are_shown_apart(
+    root: Path, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer, number = begun(root)
+    finish(writer, number, loss=0.5, prose_loss=1.25, answers_loss=0.0625, val_loss=2.5)
+    said = "as it ended: prose 1.250, answers 0.062, held-out prose 2.500"
+    assert main(["metrics", "show", str(path)]) == 0
+    assert f"loss of run 1 {said}" in capsys.readouterr().out
+    assert main(["metrics", "show", str(path), "--run", "1"]) == 0
+    assert f"losses    {said}" in capsys.readouterr().out
+    assert main(["metrics", "show", str(path), "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    assert (run["prose_loss"], run["answers_loss"], run["val_loss"]) == (1.25, 0.0625, 2.5)
+    assert main(["metrics", "show", str(path), "--csv"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (row["prose_loss"], row["answers_loss"]) == ("1.25", "0.0625")
+
+
 def test_a_run_of_a_named_adapter_says_which(
     root: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

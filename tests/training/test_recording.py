@@ -92,6 +92,8 @@ def test_a_trained_run_is_there_from_its_choices_to_its_version(go: Go, root: Pa
     assert (run.status, run.adapter_version, run.steps) == (RunStatus.TRAINED, 1, STEPS)
     assert (run.start, run.seed, run.loss) == ("fresh", 42, outcome.loss)
     assert run.seconds == outcome.seconds
+    assert run.answers_loss == outcome.trained.answers is not None
+    assert run.prose_loss is None
     assert live == [True, True]
     assert not is_live(root)
     assert [phase.phase for phase in figures.phases] == ["prepare", "sft", "save"]
@@ -110,6 +112,15 @@ def test_a_trained_run_is_there_from_its_choices_to_its_version(go: Go, root: Pa
     (measured,) = figures.evaluations
     assert (measured.phase, measured.step, measured.learned) == ("sft", STEPS, outcome.learned)
     assert measured.divergence == outcome.divergence
+
+
+def test_losses_of_prose_and_of_answers_are_kept_apart(go: Go, document: Path, root: Path) -> None:
+    text = document.read_text()
+    document.write_text(text.replace("::instr", "The lamp is lit at dusk.\n\n::instr", 1))
+    outcome = go()
+    (run,) = read_metrics(root).runs
+    assert None not in (run.prose_loss, run.answers_loss)
+    assert (run.prose_loss, run.answers_loss) == (outcome.trained.prose, outcome.trained.answers)
 
 
 def test_a_cancelled_run_is_cancelled_and_keeps_its_steps(go: Go, root: Path) -> None:

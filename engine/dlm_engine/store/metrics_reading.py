@@ -157,12 +157,17 @@ def is_live(root: Path) -> bool:
         os.close(descriptor)
 
 
+def form_of(database: sqlite3.Connection) -> int:
+    """What form the tables have; 0 where there are none, or another's."""
+    return int(database.execute("PRAGMA user_version").fetchone()[0])
+
+
 def require_known(database: sqlite3.Connection, path: Path) -> bool:
-    """Whether the tables are there; `StoreError` when they are of another form than ours."""
-    version = int(database.execute("PRAGMA user_version").fetchone()[0])
-    if version == SCHEMA:
+    """Whether the tables are there; `StoreError` when they are another's, or of a newer form."""
+    version = form_of(database)
+    if 0 < version <= SCHEMA:
         return True
-    if version > SCHEMA:
+    if version:
         raise StoreError(
             str(path), f"was written by a newer dlm (form {version})", "update dlm to read it"
         )
@@ -231,7 +236,8 @@ def _copy(*files: Path) -> Iterator[Path]:
 def _rows(
     database: sqlite3.Connection, row: type[AnyRow], chosen: str, *values: object
 ) -> list[AnyRow]:
-    names = ", ".join(columns(row))
+    # What an older form lacks stands last, and is left to its default.
+    names = ", ".join(columns(row, form_of(database)))
     found = database.execute(f"SELECT {names} FROM {TABLES[row]} {chosen}", values)
     rows: list[AnyRow] = [row(*each) for each in found]
     return rows

@@ -9,15 +9,15 @@ reads them back.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from enum import StrEnum
 from typing import Any, Final
 
 METRICS_NAME: Final = "metrics.sqlite"
 #: Held by the process whose run is going on, and by nobody else, whatever else it writes.
 LIVE_NAME: Final = "metrics.lock"
-#: Raise when a table changes.
-SCHEMA: Final = 1
+#: Raise when a table changes, and say in `ADDED` what came.
+SCHEMA: Final = 2
 
 
 class RunStatus(StrEnum):
@@ -36,7 +36,9 @@ class RunRow:
 
     `run_id` counts every run; `adapter_version` is the version it ended in. Until it ends,
     `steps` to `loss` are those of its last step. `error` is the kind of the error that
-    ended it, `message` what was said. `thinned`: only some of its steps are kept.
+    ended it, `message` what was said. `thinned`: only some of its steps are kept. `prose_loss`
+    and `answers_loss` are of the adapter as it ended, over every row of that kind; None where
+    there is none.
     """
 
     run_id: int
@@ -58,6 +60,8 @@ class RunRow:
     error: str | None = None
     message: str | None = None
     thinned: bool = False
+    prose_loss: float | None = None
+    answers_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,11 @@ TABLES: Final[dict[type, str]] = {
     ExportRow: "exports",
 }
 
+#: The columns that each form brought.
+ADDED: Final[dict[int, dict[type, tuple[str, ...]]]] = {
+    2: {RunRow: ("prose_loss", "answers_loss")},
+}
+
 #: What identifies a row, besides the two tables that number theirs.
 _KEYS: Final[dict[type, str]] = {
     PhaseRow: "run_id, position",
@@ -152,9 +161,10 @@ _KEYS: Final[dict[type, str]] = {
 _COLUMN: Final = {"int": "INTEGER", "float": "REAL", "bool": "INTEGER"}
 
 
-def columns(row: type) -> tuple[str, ...]:
-    """The columns of a row's table, in the order of its fields."""
-    return tuple(field.name for field in fields(row))
+def columns(row: type, form: int = SCHEMA) -> tuple[str, ...]:
+    """The columns of a row's table in a file of `form`, in the order of its fields."""
+    later = {name for at, added in ADDED.items() if at > form for name in added.get(row, ())}
+    return tuple(field.name for field in fields(row) if field.name not in later)
 
 
 def creation() -> list[str]:
@@ -163,8 +173,8 @@ def creation() -> list[str]:
     for row, table in TABLES.items():
         parts: list[str] = []
         for field in fields(row):
-            name, _, optional = str(field.type).partition(" | ")
-            kind = f"{field.name} {_COLUMN.get(name, 'TEXT')}{'' if optional else ' NOT NULL'}"
+            needed = "" if " | " in str(field.type) else " NOT NULL"
+            kind = f"{field.name} {_COLUMN.get(_kind(field), 'TEXT')}{needed}"
             # Numbers are never given twice, also not those of rows that were deleted.
             numbered = row not in _KEYS and not parts
             parts.append(f"{field.name} INTEGER PRIMARY KEY AUTOINCREMENT" if numbered else kind)
@@ -172,6 +182,22 @@ def creation() -> list[str]:
         parts += [f"PRIMARY KEY ({_KEYS[row]})"] if row in _KEYS else []
         made.append(f"CREATE TABLE {table} ({', '.join(parts)})")
     return [*made, f"PRAGMA user_version = {SCHEMA}"]
+
+
+def migration(form: int) -> list[str]:
+    """The statements that bring a file of `form` to `SCHEMA`; none for one that is."""
+    made = [
+        f"ALTER TABLE {TABLES[row]} ADD COLUMN {field.name} {_COLUMN.get(_kind(field), 'TEXT')}"
+        for at in range(form + 1, SCHEMA + 1)
+        for row, names in ADDED[at].items()
+        for field in fields(row)
+        if field.name in names
+    ]
+    return [*made, f"PRAGMA user_version = {SCHEMA}"] if form < SCHEMA else []
+
+
+def _kind(field: Field[Any]) -> str:
+    return str(field.type).partition(" | ")[0]
 
 
 def plain(row: Row) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from dlm_engine.errors import DlmError
 from dlm_engine.store.logs import timestamp
-from dlm_engine.store.metrics_reading import require_known
+from dlm_engine.store.metrics_reading import form_of, require_known
 from dlm_engine.store.metrics_schema import (
     LIVE_NAME,
     METRICS_NAME,
@@ -29,6 +29,7 @@ from dlm_engine.store.metrics_schema import (
     RunStatus,
     columns,
     creation,
+    migration,
 )
 
 if TYPE_CHECKING:
@@ -164,7 +165,8 @@ class MetricsWriter:
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """A connection that writes, with the tables there."""
+    """A connection that writes, with the tables there in the form of today. One at a time opens
+    one, who holds the store's lock; what is killed in between leaves the form that was."""
     import sqlite3
 
     # No transaction but our own; whatever thread closes it, only one uses it at a time.
@@ -177,9 +179,10 @@ def opened(path: Path) -> sqlite3.Connection:
         database.execute("PRAGMA journal_mode = WAL")
         # A power cut may take the last steps with it; a killed process takes nothing.
         database.execute("PRAGMA synchronous = NORMAL")
-        if not known:
+        change = migration(form_of(database)) if known else creation()
+        if change:
             database.execute("BEGIN IMMEDIATE")
-            for statement in creation():
+            for statement in change:
                 database.execute(statement)
             database.execute("COMMIT")
     except BaseException:

@@ -154,6 +154,8 @@ class Recorder:
                 divergence=outcome.divergence,
                 seconds=outcome.seconds,
                 determinism_class=outcome.determinism,
+                prose_loss=outcome.trained.prose,
+                answers_loss=outcome.trained.answers,
             )
         unwanted = isinstance(error, KeyboardInterrupt) or error is self._unwanted
         if error is None or unwanted:

@@ -94,7 +94,9 @@ def show(
         console.status(f"{path} has not been trained yet: dlm train {path}")
     else:
         newest = read_run(root)
-        parts = [_runs(found), _exports(found.exports), newest and _curve(newest)]
+        losses = newest and _losses(newest.run)
+        last = newest and losses and f"loss of run {newest.run.run_id} {losses}"
+        parts = [_runs(found), _exports(found.exports), newest and _curve(newest), last]
         console.result("\n\n".join(part for part in parts if part))
 
 
@@ -262,6 +264,7 @@ def _one(figures: RunFigures) -> str:
         ("base", f"{run.base_model}, seed {run.seed}"),
         ("phases", ", ".join(f"{p.phase} {_time(p.seconds)}" for p in figures.phases)),
         *(("measured", _measured(row)) for row in figures.evaluations[-1:]),
+        ("losses", _losses(run)),
         *(("chose", f"{c.name} = {c.value}: {c.reason}") for c in figures.choices),
     ]
     head += [
@@ -271,6 +274,13 @@ def _one(figures: RunFigures) -> str:
     ]
     parts = ["\n".join(head), _curve(figures), _steps(figures)]
     return "\n\n".join(part for part in parts if part)
+
+
+def _losses(run: RunRow) -> str:
+    """Over all rows of a kind, apart; "" where none was measured."""
+    parts = {"prose": run.prose_loss, "answers": run.answers_loss, "held-out prose": run.val_loss}
+    said = ", ".join(f"{name} {loss:.3f}" for name, loss in parts.items() if loss is not None)
+    return f"as it ended: {said}" if said else ""
 
 
 def _measured(row: EvaluationRow) -> str:

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"document"},
     "bases": {"document"},
     "hardware": {"document"},
-    "checks": {"document", "bases", "data"},
+    "checks": {"document", "store", "bases", "data"},
     "case": {"document", "store", "bases"},
     "data": {"document", "store", "bases", "hardware"},
     "inference": {"document", "store", "bases", "hardware", "case", "data"},

@@ -29,10 +29,12 @@ from dlm_engine.document import (
 from dlm_engine.document.codes import closest
 from dlm_engine.document.moving import moved_problem
 from dlm_engine.document.unsupported import MEDIA, REMOVE, is_refused, refused_settings
-from dlm_engine.errors import BaseModelError
+from dlm_engine.errors import BaseModelError, StoreError
 
 if TYPE_CHECKING:
     from dlm_engine.bases.spec import Architecture
+    from dlm_engine.data.sources import Problem, Root
+    from dlm_engine.document import Source
 
 _MOST_CONFIG = 2**20
 #: characters per token, about, of English prose in the vocabularies of the registry
@@ -48,6 +50,11 @@ _ROWS = (
         "source-denied",
         Severity.ERROR,
         "A path in `training.sources` that may not be learned: secret, or outside by the policy.",
+    ),
+    (
+        "source-rules",
+        Severity.ERROR,
+        "A file of rules in a folder of a source that cannot be understood (`dlm check` only).",
     ),
     (
         "section-long",
@@ -189,6 +196,21 @@ def _settings(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
         entry = next(live.keys[key] for key in places if key in live.keys)
         span = entry.key if entry is live.keys["training"] else entry.value
         yield report("setting-refused", span, f"{refusal.key}: {refusal.problem}; {refusal.remedy}")
+    if front.training.adapters:
+        yield from _names(front.training.adapters, live)
+
+
+def _names(adapters: Iterable[str], live: LiveDocument) -> Iterator[Diagnostic]:
+    from dlm_engine.store import validate_adapter_name
+
+    for name in adapters:
+        entry = live.keys.get(f"training.adapters.{name}")
+        try:
+            validate_adapter_name(name)
+        except StoreError as error:
+            if entry is not None:
+                why = f"`{name}` {error.problem}; {error.remedy}"
+                yield report("setting-refused", entry.key, why)
 
 
 def _modules(base_model: str, folder: Path | None) -> Sequence[str] | None:
@@ -224,11 +246,34 @@ def _architecture(base_model: str, folder: Path) -> Architecture | None:
     return architecture_of(base_model, read_json(file))[1]
 
 
+def check_rules(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
+    """The sources whose rules cannot be understood. Walks through all of them, which takes longer
+    than an editor has at each change."""
+    for entry, source, found in _roots(live, folder):
+        from dlm_engine.data.sources import Problem, rules_problem
+
+        problem = None if isinstance(found, Problem) else rules_problem(source, found)
+        if problem is not None:
+            why = f"{problem.subject} {problem.what}; {problem.remedy}"
+            yield report("source-rules", entry.value, why)
+
+
 def _sources(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
+    for entry, _, found in _roots(live, folder):
+        from dlm_engine.data.sources import Problem
+
+        if isinstance(found, Problem):
+            yield report(f"source-{found.kind}", entry.value, found.what)
+
+
+def _roots(
+    live: LiveDocument, folder: Path | None
+) -> Iterator[tuple[KeySpan, Source, Root | Problem]]:
+    """Where each source lies, of those that can be looked for."""
     if live.frontmatter is None or not live.frontmatter.training.sources:
         return
     # What the room of data brings along takes longer to import than most checks.
-    from dlm_engine.data.sources import Problem, base_folder, root_of
+    from dlm_engine.data.sources import base_folder, root_of
 
     training = live.frontmatter.training
     base = base_folder(folder) if folder is not None else Path.cwd()
@@ -237,9 +282,7 @@ def _sources(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
         entry = live.keys.get(f"training.sources.{number}.path")
         if entry is None or (folder is None and not Path(source.path).is_absolute()):
             continue
-        found = root_of(source.path, base, strict=strict)
-        if isinstance(found, Problem):
-            yield report(f"source-{found.kind}", entry.value, found.what)
+        yield entry, source, root_of(source.path, base, strict=strict)
 
 
 def _sections(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:

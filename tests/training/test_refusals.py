@@ -16,6 +16,7 @@ from dlm_engine.document.frontmatter import Gate
 from dlm_engine.errors import (
     DocumentError,
     HardwareRefusal,
+    StoreError,
     TrainingError,
     UsageError,
 )
@@ -113,6 +114,34 @@ def test_what_is_not_done_is_refused_before_anything_is_written_and_check_says_s
     assert caught.value.problem in found[0].message
     assert main(["check", str(fresh.document)]) == 1
     assert f"error[{code}]" in capsys.readouterr().out
+
+
+def test_a_name_of_the_stores_own_is_no_adapter(
+    fresh: Place, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = "training:\n  adapters:\n    versions: {}\n    facts: {}\n"
+    fresh.document.write_text(document_text(str(tiny_base), extra=extra))
+    with pytest.raises(StoreError, match="not a usable adapter name"):
+        fresh.train()
+    assert main(["check", str(fresh.document)]) == 1
+    assert "facts.dlm:7:5: error[setting-refused]: `versions` is" in capsys.readouterr().out
+
+
+def test_rules_that_cannot_be_understood_are_heard_of_in_check(
+    fresh: Place, tiny_base: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = "training:\n  sources:\n    - path: notes\n"
+    fresh.document.write_text(document_text(str(tiny_base), extra=extra))
+    rules = fresh.document.parent / "notes" / "deep" / ".dlm" / "training.yaml"
+    rules.parent.mkdir(parents=True)
+    rules.write_text("include: [\n")
+    with pytest.raises(TrainingError) as caught:
+        fresh.train()
+    assert main(["check", str(fresh.document)]) == 1
+    said = capsys.readouterr().out
+    assert f"facts.dlm:7:13: error[source-rules]: {rules} {caught.value.problem}" in said
+    rules.write_text("exclude: []\n")
+    assert main(["check", str(fresh.document)]) == 0
 
 
 def test_what_an_old_document_says_elsewhere_is_shown_where_it_stands() -> None:

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dlm_engine.checks import check_surroundings, same_id
+from dlm_engine.checks import check_rules, check_surroundings, same_id
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.reports import (
     FileReport,
@@ -120,7 +120,7 @@ def _check(name: str) -> FileReport:
     except DocumentError as error:
         return FileReport(name, None, (), unreadable=error)
     live = LiveDocument.open(text)
-    found = [*live.diagnostics, *check_surroundings(live, folder)]
+    found = [*live.diagnostics, *check_surroundings(live, folder), *check_rules(live, folder)]
     return FileReport(name, live.document, tuple(sorted(found, key=lambda d: d.span)))
 
 

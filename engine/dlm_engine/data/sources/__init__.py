@@ -4,7 +4,7 @@
 """
 
 from dlm_engine.data.sources.chunking import CHUNKING, Chunk, chunks
-from dlm_engine.data.sources.expansion import base_folder, expand, root_of
+from dlm_engine.data.sources.expansion import Root, base_folder, expand, root_of, rules_problem
 from dlm_engine.data.sources.model import (
     Expansion,
     Found,
@@ -30,6 +30,7 @@ __all__ = [
     "LeftOut",
     "Problem",
     "Reason",
+    "Root",
     "SourceFile",
     "Stamp",
     "base_folder",
@@ -37,6 +38,7 @@ __all__ = [
     "expand",
     "require_usable",
     "root_of",
+    "rules_problem",
     "source_rows",
     "summary",
 ]

@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,16 @@ def expand(
         else:
             found.append(reader.expanded(source, root, known(root.path)))
     return Expansion(tuple(found), reader.fresh, tuple(reader.met))
+
+
+def rules_problem(source: Source, root: Root) -> Problem | None:
+    """What is wrong with the first bad file of rules below `root`; opens no other file."""
+    try:
+        if not root.is_file:
+            deque(_walk(root.path, Scope.of(source.include, source.exclude)), maxlen=0)
+    except _RulesProblem as error:
+        return error.problem
+    return None
 
 
 def read_source(file: SourceFile) -> str:

@@ -38,7 +38,7 @@ PREFERRED = LearnedRow(
 @pytest.mark.parametrize(
     ("margin", "known", "base_knows", "said"),
     [
-        (Margin(2.31, 0.1, -0.2), False, False, "forgotten: 'Late?', 'Yes.' is likelier than "),
+        (Margin(2.31, 0.1, -0.2), False, False, "forgotten: 'Late?', 'Yes.' over 'Maybe.' by "),
         (Margin(2.31, 0.1, -0.2), False, False, "by +0.10 nats a token (before: +2.31, the base"),
         (Margin(None, 0.1, -0.2), False, False, "by +0.10 nats a token (the base alone: -0.20)"),
         (Margin(2.31, 2.2, -0.2), True, False, "still preferred: 'Late?'"),

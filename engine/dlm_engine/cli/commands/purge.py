@@ -103,7 +103,7 @@ def _verdict(proof: Proof) -> str:
     if margin:
         before = "" if margin.before is None else f"before: {margin.before:+.2f}, "
         return (
-            f"{state}: {_line(proof.row)!r}, {_short(proof.row.text)!r} is likelier than "
+            f"{state}: {_line(proof.row)!r}, {_short(proof.row.text)!r} over "
             f"{_short(proof.row.instead)!r} by {margin.now:+.2f} nats a token "
             f"({before}the base alone: {margin.base:+.2f})"
         )

@@ -129,18 +129,26 @@ def test_what_the_document_still_teaches_is_said_and_nothing_is_deleted(place: P
     assert place.numbers() == [3, 4]
 
 
-def test_with_a_version_that_is_on_another_base_it_is_not_compared(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("why", ["another base", "damaged"])
+def test_with_a_version_that_cannot_be_asked_it_is_not_compared(
+    place: Place, monkeypatch: pytest.MonkeyPatch, why: str
 ) -> None:
     def refuse(version: Version, *_: object) -> None:
         raise StoreError(str(version.path), "was trained on another base")
 
     place.write(PAIRS[1])
     assert place.train() is Ending.TRAINED
-    monkeypatch.setattr(Version, "require_base", refuse)
+    if why == "damaged":
+        (old,) = place.home.rglob("v0002/adapter_model.safetensors")
+        data = bytearray(old.read_bytes())
+        data[8] ^= 1
+        old.write_bytes(data)
+    else:
+        monkeypatch.setattr(Version, "require_base", refuse)
     margin = only(purge(place.request).proofs).margin
     assert margin is not None
     assert margin.before is None
+    assert place.numbers() == [3]
 
 
 def test_the_command_says_what_it_measured(

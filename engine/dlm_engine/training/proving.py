@@ -98,6 +98,7 @@ def proofs_of(
     before: dict[str, float] = {}
     for version, rows in _holders(asked, pairs, versions).items():
         try:
+            version.verify()
             version.require_base(case.frontmatter.base_model, weights.sha256)
             before |= {row.key: said.margin for row, said in ask(version, rows, say)}
         except DlmError as error:

@@ -27,6 +27,12 @@ def document(arguments: Sequence[str]) -> int:
     return _without_arguments("document", arguments) or bench_document.main()
 
 
+def startup(arguments: Sequence[str]) -> int:
+    from tests.bench import bench_startup
+
+    return _without_arguments("startup", arguments) or bench_startup.main()
+
+
 def server(arguments: Sequence[str]) -> int:
     from tests.bench import bench_server
 
@@ -73,6 +79,7 @@ def prose(arguments: Sequence[str]) -> int:
 BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "grammar": grammar,
     "document": document,
+    "startup": startup,
     "server": server,
     "throughput": throughput,
     "learning": learning,

@@ -39,6 +39,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
                 for n in (
                     "grammar",
                     "document",
+                    "startup",
                     "server",
                     "throughput",
                     "learning",

@@ -1,14 +1,12 @@
-"""Start-up: what is loaded for `--version`, `--help` and the light commands, and how long it takes.
+"""Start-up: what is loaded for `--version`, `--help` and the light commands.
 
-Times are compared with another import on the same machine at the same moment, because
-absolute milliseconds say more about the machine than about dlm.
+How long they take is for `python -m tests.bench startup`.
 """
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -69,23 +67,3 @@ def test_help_loads_no_command() -> None:
 )
 def test_light_commands_load_no_heavy_library(arguments: tuple[str, ...]) -> None:
     assert not loaded_by(*arguments) & {"torch", "transformers", "peft", "trl", "accelerate"}
-
-
-def best_of(runs: int, *command: str) -> float:
-    """Shortest wall time of `command`, seconds: the least disturbed run."""
-    times = []
-    for _ in range(runs):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, *command], capture_output=True, check=True)
-        times.append(time.perf_counter() - began)
-    return min(times)
-
-
-def test_version_starts_faster_than_importing_typer() -> None:
-    """On the reference machine 40 ms, where `import typer` is 70 ms and the budget 150 ms."""
-    assert best_of(5, "-m", "dlm_engine", "--version") < best_of(5, "-c", "import typer")
-
-
-def test_help_costs_little_more_than_importing_typer() -> None:
-    """On the reference machine 110 ms, where `import typer` is 70 ms and the budget 250 ms."""
-    assert best_of(5, "-m", "dlm_engine", "--help") < 2 * best_of(5, "-c", "import typer")

@@ -65,6 +65,12 @@ class TrainingError(DlmError):
     """Training could not start or did not give a usable adapter."""
 
 
+class ProcessLost(TrainingError):
+    """Another process of the same run is gone. Whoever started them says which, and ends with 1."""
+
+    exit_code = 75
+
+
 class InferenceError(DlmError):
     """There is nothing to ask, or asking failed."""
 

@@ -43,6 +43,7 @@ from dlm_engine.training.model import (
 )
 from dlm_engine.training.proving import Margin, Proof
 from dlm_engine.training.purging import PurgeOutcome, PurgePlan, PurgeRequest, plan_purging
+from dlm_engine.training.ranks import MEETING_VARIABLE, Place, joined, place_of
 from dlm_engine.training.sinks import Dashboards
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "KEPT_SAVES",
+    "MEETING_VARIABLE",
     "Choice",
     "Dashboards",
     "Ending",
@@ -68,6 +70,7 @@ __all__ = [
     "MixMethod",
     "Phase",
     "PhaseBegan",
+    "Place",
     "Preferred",
     "Progress",
     "PromptOutcome",
@@ -84,6 +87,7 @@ __all__ = [
     "TrainRequest",
     "export",
     "make_resident",
+    "place_of",
     "plan_purging",
     "prompt",
     "purge",
@@ -118,9 +122,12 @@ def train(
 
     `resident`, in this job and the next, keeps in memory what every job would load anew.
     """
-    from dlm_engine.training import session
+    from dlm_engine.training import polite, session
 
-    return session.train(request, tell, cancelled, resident)
+    if request.place is not None:
+        polite.prepare()
+    with joined(request.place):
+        return session.train(request, tell, cancelled, resident)
 
 
 def prompt(

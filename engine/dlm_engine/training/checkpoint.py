@@ -142,7 +142,13 @@ def write_state(folder: Path, state: State) -> None:
     """Write `state` into `folder` durably; raises `StoreError` when the disk refuses."""
     make_folders(folder)
     tensors = state.tensors()
-    facts = StateFacts(
+    facts = facts_of(state, tensors)
+    write_atomic(folder / STATE_NAME, save(tensors, metadata={"dlm": facts.model_dump_json()}))
+
+
+def facts_of(state: State, tensors: dict[str, torch.Tensor]) -> StateFacts:
+    """What `state`, of which `tensors` are, says of itself."""
+    return StateFacts(
         step=state.step,
         fingerprint=state.fingerprint,
         finished=state.finished,
@@ -154,7 +160,6 @@ def write_state(folder: Path, state: State) -> None:
         asked=state.asked,
         sha256=_digest(tensors),
     )
-    write_atomic(folder / STATE_NAME, save(tensors, metadata={"dlm": facts.model_dump_json()}))
 
 
 def read_state(folder: Path) -> State | None:
@@ -175,6 +180,11 @@ def read_state(folder: Path) -> State | None:
         raise _unreadable(path, error) from error
     if _digest(tensors) != facts.sha256:
         raise TrainingError(str(path), "was changed since it was saved", _REMEDY)
+    return state_of(facts, tensors)
+
+
+def state_of(facts: StateFacts, tensors: dict[str, torch.Tensor]) -> State:
+    """The state of which `facts` and `tensors` are."""
     groups: dict[str, dict[str, torch.Tensor]]
     groups = {"parameter": {}, "first": {}, "second": {}, "scale": {}}
     for name, tensor in tensors.items():

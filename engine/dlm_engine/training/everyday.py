@@ -26,7 +26,7 @@ from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.errors import StoreError
 from dlm_engine.store import make_folders, write_atomic
 from dlm_engine.store.atomic import is_abandoned
-from dlm_engine.training import anchors
+from dlm_engine.training import anchors, ranks
 from dlm_engine.training.aim import Everyday, survey
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.settings import Settings
@@ -72,7 +72,7 @@ def surveyed(
     if found is None:
         making()
         found = survey(trainee, lay(packs))
-        if found.nbytes <= MOST_KEPT:
+        if found.nbytes <= MOST_KEPT and ranks.leads():
             _write(folder, key, found)
     return found
 

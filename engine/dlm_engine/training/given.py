@@ -105,6 +105,8 @@ class Given:
         }
         if self.early_stop is not None:
             whole["early_stop"] = self.early_stop
+        if self.settings.dropout:
+            whole["dropout"] = "of each pack"
         return _digest(whole)
 
 

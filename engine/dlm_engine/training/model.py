@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
 from dlm_engine.store import LockMode, MadeBy
+from dlm_engine.training.ranks import Place
 from dlm_engine.training.sinks import NOWHERE, Dashboards
 
 #: Versions made by saves that stay where nobody says how many.
@@ -58,6 +59,7 @@ class TrainRequest:
 
     A run that is `made_by` a save leaves the newest `keep_saved` versions of saves, 0 for all.
     `injected` is learned beside the document; a run without it makes a version that never saw it.
+    `place` is that of this process, where several were given the same request to share its steps.
     """
 
     path: Path
@@ -75,6 +77,7 @@ class TrainRequest:
     keep_saved: int = KEPT_SAVES
     phase: Phase = Phase.ALL
     injected: tuple[Injected, ...] = ()
+    place: Place | None = None
 
 
 @dataclass(frozen=True, slots=True)

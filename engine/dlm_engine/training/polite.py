@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from dlm_engine.errors import UsageError
+from dlm_engine.training import ranks
 
 #: How many threads training takes, instead of all cores it may use.
 THREADS_VARIABLE: Final = "DLM_THREADS"
@@ -71,14 +72,15 @@ def settle_in(threads: int | None = None) -> int:
     """Take `threads` threads; returns them.
 
     None stands for `$DLM_THREADS` and, where that is unset or empty, for all cores this
-    process may use. Raises `UsageError` for a `$DLM_THREADS` that is no number of threads.
+    process may use, divided between those of a run that share the machine. Raises `UsageError`
+    for a `$DLM_THREADS` that is no number of threads.
 
     Freed blocks stay with the process: a step allocates what the last one freed, and
     handing 50 MB to the system and back each time costs 6 % of it.
     """
     import torch
 
-    count = threads or threads_wanted() or usable_cores()
+    count = threads or threads_wanted() or max(1, usable_cores() // ranks.local_world())
     torch.set_num_threads(count)
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

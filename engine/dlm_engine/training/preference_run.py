@@ -23,7 +23,7 @@ import torch
 from dlm_engine.data.packs import Pack
 from dlm_engine.data.pairs import Pair
 from dlm_engine.errors import TrainingError
-from dlm_engine.training import preference
+from dlm_engine.training import preference, ranks
 from dlm_engine.training.checkpoint import PreferenceFacts, State
 from dlm_engine.training.loss import head_loss
 from dlm_engine.training.model import Preferred
@@ -82,6 +82,8 @@ class PreferenceRun(Run):
         self.owed: frozenset[str] = frozenset()
         #: of each pair, as of the last time it was looked at
         self.now: Thoughts = {}
+        #: by this process, since all were told
+        self._seen: Thoughts = {}
 
     @property
     def progress(self) -> tuple[int, int]:
@@ -150,17 +152,22 @@ class PreferenceRun(Run):
         count = sum(len(each.pairs) for each in batch)
         loss, tokens = 0.0, 0
         self.trainee.model.train()
-        with self.dropout():
-            for each in (part for whole in batch for part in self._parts(whole)):
+        for whole in self.own_share(batch, 0):
+            for each in self._parts(whole):
                 thought = self._thought(each)
                 total = self._losses(each, thought).sum() / count
                 total.backward()
                 loss += float(total.detach())
                 tokens += each.laid.pack.supervised
-                self._note(each, thought, self.now)
-            self._replay(REPLAY_WEIGHT)
-            divergence = self._pull()
+                self._note(each, thought, self._seen)
+        self._replay(REPLAY_WEIGHT, len(batch))
+        divergence = self._pull(len(batch) + len(self._batch(self.step)))
         return loss, divergence, tokens
+
+    def _share(self) -> None:
+        super()._share()
+        self.now |= _of_all(self._seen)
+        self._seen = {}
 
     def _pairs_now(self) -> list[LaidPairs]:
         return shuffled(self.pairs, self.wishes.packs_per_step, self.settings.seed, self.step)
@@ -220,9 +227,9 @@ class PreferenceRun(Run):
     def _opinions(self) -> Thoughts:
         self.trainee.model.eval()
         found: Thoughts = {}
-        for each in (part for whole in self.pairs for part in self._parts(whole)):
+        for each in (part for whole in ranks.mine(self.pairs) for part in self._parts(whole)):
             self._note(each, self._thought(each), found)
-        return found
+        return _of_all(found)
 
     def _means(self, thoughts: Thoughts, key: str) -> tuple[float, float]:
         """Nats per token of the chosen and the rejected answer."""
@@ -232,3 +239,7 @@ class PreferenceRun(Run):
     def _margin(self, thoughts: Thoughts, key: str) -> float:
         chosen, rejected = self._means(thoughts, key)
         return chosen - rejected
+
+
+def _of_all(found: Thoughts) -> Thoughts:
+    return {key: (sums[0], sums[1]) for key, sums in ranks.merged(found).items()}

@@ -36,7 +36,7 @@ from dlm_engine.store import (
     now,
     timestamp,
 )
-from dlm_engine.training import determinism
+from dlm_engine.training import determinism, ranks
 from dlm_engine.training.model import TrainOutcome
 from dlm_engine.training.settings import Settings
 
@@ -179,6 +179,7 @@ class Records:
                 },
                 "license_acceptance": case.licence_record,
                 "last_run_id": run_id,
+                "world_size": ranks.world(),
             }
         )
 

@@ -12,6 +12,7 @@ from dataclasses import replace
 from dlm_engine.case import Case
 from dlm_engine.errors import UsageError
 from dlm_engine.store import checkpoint_path
+from dlm_engine.training import ranks
 from dlm_engine.training.checkpoint import Asked, StateFacts, read_facts
 from dlm_engine.training.model import Phase, TrainRequest
 
@@ -21,10 +22,19 @@ _REMEDY = "leave it out to go on with that run, or leave out --resume"
 def as_begun(case: Case, request: TrainRequest, say: Callable[[str], None]) -> TrainRequest:
     """`request`, which resumes, with the flags of the run that it goes on with.
 
+    Of several processes the first one looks, as others may be where no state is.
+
     Raises:
         UsageError: a flag contradicts that run, or that run cannot be resumed.
         TrainingError: a state cannot be read.
+        ProcessLost: the process that looks ended.
     """
+    same = _as_begun(case, request, say) if ranks.leads() else request
+    seed, all_layers, phase = ranks.told([same.seed, same.all_layers, same.phase])
+    return replace(request, seed=seed, all_layers=all_layers, phase=Phase(phase))
+
+
+def _as_begun(case: Case, request: TrainRequest, say: Callable[[str], None]) -> TrainRequest:
     facts = _facts(case)
     asked = facts.asked if facts else None
     if facts is None or asked is None:

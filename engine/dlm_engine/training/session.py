@@ -27,7 +27,7 @@ from dlm_engine.store import (
     read_lock,
     token_cache_path,
 )
-from dlm_engine.training import polite
+from dlm_engine.training import polite, ranks
 from dlm_engine.training.model import (
     Choice,
     Ending,
@@ -40,7 +40,7 @@ from dlm_engine.training.model import (
 )
 from dlm_engine.training.recording import recording
 from dlm_engine.training.sinks import sinks_of
-from dlm_engine.training.support import require_preferences, require_supported
+from dlm_engine.training.support import require_preferences, require_room, require_supported
 
 if TYPE_CHECKING:
     from dlm_engine.data import Row
@@ -111,6 +111,8 @@ def train(
         # Like a section without a name, what is injected teaches the adapter declared first.
         own: dict[str | None, Sequence[Row]] = {names[0]: injected}
         make = _each(request, weights, sources, cache, preferring, cancelled, memory, own)
+        if not ranks.leads():
+            return _follow({part.adapter: make(part) for part in case.parts()}, request)
 
         def gate_for() -> Literal["trained", "uniform"] | None:
             from dlm_engine.training.gate import train_gate
@@ -129,6 +131,8 @@ def train(
     session = _Session(case, request, weights, taught, cancelled, resident)
     # They hold the texts of all sources, and training needs tokens only.
     del rows, sources, taught
+    if not ranks.leads():
+        return _follow({None: session}, request)
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, _space_needed(case.spec))
@@ -160,6 +164,12 @@ def _each(
         return _Session(part, request, weights, taught, cancelled, resident)
 
     return session_for
+
+
+def _follow(sessions: Mapping[str | None, _Session | None], request: TrainRequest) -> TrainOutcome:
+    from dlm_engine.training.following import follow
+
+    return follow({name: s.given for name, s in sessions.items() if s is not None}, request)
 
 
 def _space_needed(spec: BaseSpec) -> int:
@@ -239,6 +249,9 @@ class _Session:
             Limits(cache.max_bytes, cache.prune_older_than_days),
         )
         self.taught = learned_rows((*taught.rows, *taught.preferences))
+        require_room(self.given.plan)
+        same = (self.given.fingerprint(), request.max_steps, request.early_stop)
+        ranks.require_same(same, str(request.path))
 
     def goes_on(self) -> bool:
         """Whether the current version is one of this run's."""
@@ -320,6 +333,7 @@ class _Session:
         learned: Version | None,
     ) -> TrainOutcome:
         """The phases that are due: the rows unless `learned` knows them, then the preferences."""
+        from dlm_engine.training import further
         from dlm_engine.training.stage import Stage, carry_out
 
         given, seconds = self.given, self.request.time_limit
@@ -367,6 +381,7 @@ class _Session:
             of_pairs,
             keeps=True,
             seconds=seconds,
+            shape=further.earlier_shape(learned.path) if learned else None,
         )
         outcome = carry_out(stage, self.around).outcome
         return replace(outcome, steps=steps + outcome.steps)

@@ -4,7 +4,8 @@ Each step takes the next packs and the next anchors, adds up the loss per superv
 token of the whole step (never a mean of means), clips, steps, and looks whether every
 row is known. The order of packs, the dropout and the learning rate are functions of seed
 and step number, so a run that is stopped after any step and resumed goes on as if it
-had not been.
+had not been. Several processes (`ranks.py`) divide the packs and anchors of a step between
+them and take the same steps: what is dropped depends on the pack, not on who computes it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TypeVar
@@ -22,6 +22,7 @@ import torch
 from dlm_engine.data.packs import Pack
 from dlm_engine.data.tokens import Encoded
 from dlm_engine.errors import TrainingError
+from dlm_engine.training import ranks
 from dlm_engine.training.checkpoint import State, copies, restore
 from dlm_engine.training.loss import head_divergence, head_loss
 from dlm_engine.training.model import Choice, Losses, Preferred
@@ -29,6 +30,8 @@ from dlm_engine.training.network import Trainee
 from dlm_engine.training.optimisers import make_optimiser
 from dlm_engine.training.portions import Portions, let_go, ran_out
 from dlm_engine.training.settings import LEARNED, LEARNED_PROSE, Settings
+
+Each = TypeVar("Each")
 
 _CLIP = 1.0
 #: A gradient this many times out of range in a row is not bad luck.
@@ -69,6 +72,8 @@ class Knowledge:
 
     watched: frozenset[str]
     known: dict[str, bool] = field(default_factory=dict)
+    #: by this process, since all were told
+    _noted: dict[str, bool] = field(default_factory=dict)
 
     def note(self, pack: Pack, losses: torch.Tensor) -> None:
         """`losses`: (M,) nats of each supervised token of `pack`."""
@@ -80,9 +85,14 @@ class Knowledge:
                 continue
             mine = owners == number
             if row.kind == "chat":
-                self.known[row.key] = bool(likely[mine].all())
+                self._noted[row.key] = bool(likely[mine].all())
             else:
-                self.known[row.key] = float(top[mine].float().mean()) >= LEARNED_PROSE
+                self._noted[row.key] = float(top[mine].float().mean()) >= LEARNED_PROSE
+
+    def share(self) -> None:
+        """Know what was noted, in this process and in the others."""
+        self.known |= ranks.merged(self._noted)
+        self._noted = {}
 
     @property
     def count(self) -> int:
@@ -124,6 +134,8 @@ class Run:
         self.finished = False
         #: of every row, as of the last look at all of them
         self.losses = Losses()
+        #: whether it stands between two steps
+        self.settled = False
         #: the step after which every row was last looked at
         self._looked: int | None = None
 
@@ -186,6 +198,7 @@ class Run:
             (loss, divergence, tokens), choice = self._accumulated()
             norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), _CLIP))
             rate = self.settings.rate(self.step)
+            self.settled = False
             if math.isfinite(loss) and math.isfinite(norm):
                 bad = 0
                 for group in self.optimiser.param_groups:
@@ -205,6 +218,7 @@ class Run:
             may_end = self.settings.stop_when_learned and self.step >= self.settings.least
             learned = may_end and self._knows_everything()
             self.finished = learned or self.step >= self.settings.cap
+            self.settled = True
             yield StepReport(
                 self.step,
                 loss,
@@ -218,18 +232,27 @@ class Run:
             )
 
     def _accumulated(self) -> tuple[tuple[float, float, int], Choice | None]:
-        """`_accumulate`, again with fewer rows at a time for as long as the memory does not last.
+        """`_accumulate`, again with fewer rows at a time for as long as the memory does not last,
+        in this process or in another.
 
         Raises:
             TrainingError: it does not last for a single row.
         """
         choice = None
         while True:
+            own = None
             try:
-                return self._accumulate(), choice
+                own = self._accumulate()
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
+            every = ranks.everyones(own)
+            done = [each for each in every if each is not None]
+            if len(done) == len(every):
+                ranks.add_gradients(self.parameters.values())
+                self._share()
+                losses, divergences, tokens = zip(*done, strict=True)
+                return (sum(losses), sum(divergences), sum(tokens)), choice
             # Behind the handler, where the error no longer holds on to the step's tensors.
             let_go(list(self.parameters.values()))
             choice = self.portions.halve(self._at_once(), self.step + 1)
@@ -238,51 +261,61 @@ class Run:
         """What goes through in this step, each with how many of its rows stay together."""
         return [(laid, 1) for laid in (*self._batch(self.step), *self._anchors_now())]
 
+    def _share(self) -> None:
+        """Have all processes know what each saw in this step."""
+        self.knowledge.share()
+
     def _accumulate(self) -> tuple[float, float, int]:
-        """Gradients of this step's packs and anchors; (loss, divergence, supervised tokens)."""
+        """Gradients of this process's share of the step's packs and anchors; of that share the
+        loss, divergence and supervised tokens, which add up to those of the step."""
         self.trainee.model.train()
-        with self.dropout():
-            loss, tokens = self._replay(1.0)
-            divergence = self._pull()
-        return loss, divergence, tokens
+        loss, tokens = self._replay(1.0, 0)
+        return loss, self._pull(len(self._batch(self.step))), tokens
 
-    @contextmanager
-    def dropout(self) -> Iterator[None]:
-        """Within, what is dropped is a function of seed and step."""
-        with torch.random.fork_rng(devices=self._cuda_devices()):
-            torch.manual_seed(_derived(self.settings.seed, "dropout", self.step))
-            yield
+    def own_share(self, works: Sequence[Each], before: int) -> Iterator[Each]:
+        """Those of `works` that are for this process; the step has `before` others before them.
 
-    def _replay(self, weight: float) -> tuple[float, int]:
+        Whatever is dropped until the next one comes is a function of seed, step and work.
+        """
+        for number, work in enumerate(works, before):
+            if ranks.takes(number):
+                with torch.random.fork_rng(devices=self._cuda_devices()):
+                    torch.manual_seed(_derived(self.settings.seed, f"dropout {number}", self.step))
+                    yield work
+
+    def _replay(self, weight: float, before: int) -> tuple[float, int]:
         """Gradients of this step's packs, times `weight`; (loss, supervised tokens)."""
         trainee = self.trainee
         batch = self._batch(self.step)
         tokens = sum(laid.pack.supervised for laid in batch)
-        loss = 0.0
-        for laid in (part for each in batch for part in self.portions.of(each)):
-            hidden = trainee.hidden(laid.pack, laid.trunk)
-            losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
-            counts = laid.pack.weights
-            # Over plain tokens, so that a weight also counts where a step has no other.
-            total = (losses if counts is None else losses * counts).sum() / tokens
-            (weight * total).backward()
-            loss += float(losses.detach().sum() / tokens)
-            self.knowledge.note(laid.pack, losses)
-        return loss, tokens
+        loss, own = 0.0, 0
+        for whole in self.own_share(batch, before):
+            own += whole.pack.supervised
+            for laid in self.portions.of(whole):
+                hidden = trainee.hidden(laid.pack, laid.trunk)
+                losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
+                counts = laid.pack.weights
+                # Over plain tokens, so that a weight also counts where a step has no other.
+                total = (losses if counts is None else losses * counts).sum() / tokens
+                (weight * total).backward()
+                loss += float(losses.detach().sum() / tokens)
+                self.knowledge.note(laid.pack, losses)
+        return loss, own
 
-    def _pull(self) -> float:
+    def _pull(self, before: int) -> float:
         """Gradients of this step's anchors; their divergence from the base."""
         trainee = self.trainee
         divergence = 0.0
         anchors = self._anchors_now()
         count = sum(laid.pack.supervised for laid in anchors) / max(1, len(anchors))
-        for laid in (part for each in anchors for part in self.portions.of(each)):
-            hidden = trainee.hidden(laid.pack, laid.trunk)
-            assert laid.base_hidden is not None
-            away = head_divergence(hidden, laid.base_hidden, trainee.head, trainee.soft_cap)
-            mean = away.sum() / count
-            (self.settings.anchor_weight * mean).backward()
-            divergence += float(mean.detach())
+        for whole in self.own_share(anchors, before):
+            for laid in self.portions.of(whole):
+                hidden = trainee.hidden(laid.pack, laid.trunk)
+                assert laid.base_hidden is not None
+                away = head_divergence(hidden, laid.base_hidden, trainee.head, trainee.soft_cap)
+                mean = away.sum() / count
+                (self.settings.anchor_weight * mean).backward()
+                divergence += float(mean.detach())
         return divergence
 
     def _batch(self, step: int) -> list[Laid]:
@@ -313,6 +346,7 @@ class Run:
         self._looked = self.step
         parts = [part for each in self.packs for part in self.portions.of(each)]
         self.losses = mode_losses(self.trainee, parts, self.knowledge.note)
+        self.knowledge.share()
         return self.knowledge
 
     def _cuda_devices(self) -> list[torch.device]:
@@ -341,7 +375,7 @@ def _sums(
     """Sum of the losses and number of supervised tokens, by kind; a pack is of one kind."""
     trainee.model.eval()
     sums: dict[str, tuple[float, int]] = {}
-    for each in laid:
+    for each in ranks.mine(laid):
         hidden = trainee.hidden(each.pack, each.trunk)
         losses = head_loss(hidden, trainee.head, each.pack.labels, trainee.soft_cap)
         if note is not None:
@@ -351,10 +385,11 @@ def _sums(
             total + float(losses.sum()),
             tokens + each.pack.supervised,
         )
-    return sums
-
-
-Each = TypeVar("Each")
+    whole: dict[str, tuple[float, int]] = {}
+    for kind, (total, tokens) in ((k, s) for own in ranks.everyones(sums) for k, s in own.items()):
+        before, count = whole.get(kind, (0.0, 0))
+        whole[kind] = (before + total, count + tokens)
+    return whole
 
 
 def shuffled(items: Sequence[Each], each: int, seed: int, step: int) -> list[Each]:

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from dlm_engine.errors import StoreError, TrainingError
+from dlm_engine.errors import ProcessLost, StoreError, TrainingError
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import (
     LEARNED_NAME,
@@ -34,9 +34,10 @@ from dlm_engine.store import (
     write_atomic,
     write_lock,
 )
-from dlm_engine.training import checkpoint, determinism
+from dlm_engine.training import checkpoint, determinism, following
 from dlm_engine.training.building import Built
 from dlm_engine.training.early import Best
+from dlm_engine.training.following import On
 from dlm_engine.training.given import Given
 from dlm_engine.training.model import (
     Ending,
@@ -77,7 +78,8 @@ class Around:
 @dataclass(frozen=True)
 class Stage:
     """`fingerprint` is of what the phase makes, `pairs` the preferences that has learned, `state`
-    what to resume. `keeps`: it can be resumed, so its state is kept. `seconds` may be trained."""
+    what to resume. `keeps`: it can be resumed, so its state is kept. `seconds` may be trained.
+    `shape`: rank and alpha of the adapter that it is built upon, if it is."""
 
     phase: Phase
     build: Callable[[], Built]
@@ -87,6 +89,7 @@ class Stage:
     state: checkpoint.State | None
     keeps: bool
     seconds: float | None
+    shape: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,9 +110,11 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     given, request, tell, records = around.given, around.request, around.tell, stage.records
     store, settings = given.case.store, given.settings
     tell(Status(f"loading {given.case.spec.key}"))
+    following.order(given.case.adapter, stage.phase, stage.shape, stage.state)
     with memory_for(given.case.spec.key):
         built = stage.build()
         run = built.run
+        following.share(run.trainee, stage.state)
         klass = around.resident.keep(
             "determinism",
             (settings.layers, settings.target_modules, settings.kind),
@@ -132,7 +137,8 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     patience = request.early_stop if stage.phase is Phase.SFT else None
     best = Best(run, built.held, patience) if patience else None
     tell(PhaseBegan(stage.phase))
-    with RunLog.create(store, run_id, datetime.now(UTC)) as log:
+    kept = _kept_when_lost(stage, around, run)
+    with RunLog.create(store, run_id, datetime.now(UTC)) as log, kept:
         log.write(records.banner(run_id, klass))
         log.write(records.delta())
         for report in run.steps(request.max_steps):
@@ -178,6 +184,8 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             if due and stage.keeps:
                 checkpoint.write_state(folder, _state(stage, around, run))
                 saved = time.monotonic()
+            late = stage.seconds is not None and elapsed >= stage.seconds
+            following.tell_how_on(On.STOPPED if stop else On.ENOUGH if late else On.FURTHER)
             if stop:
                 outcome = TrainOutcome(
                     Ending.CANCELLED,
@@ -190,7 +198,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
                     adapter=adapter,
                 )
                 return Ended(outcome, finished=False)
-            if stage.seconds is not None and elapsed >= stage.seconds:
+            if late:
                 tell(Status(f"time limit of {request.time_limit:g} s reached"))
                 break
             if best and best.over:
@@ -258,6 +266,19 @@ def _after_the_commit(tell: Listener) -> Iterator[None]:
         yield
     except StoreError as error:
         tell(Status(str(error)))
+
+
+@contextmanager
+def _kept_when_lost(stage: Stage, around: Around, run: Run) -> Iterator[None]:
+    """Keep the state, where that can be gone on from, when another process of the run is lost."""
+    try:
+        yield
+    except ProcessLost:
+        if stage.keeps and run.settled and not run.finished:
+            given = around.given
+            folder = checkpoint_path(given.case.store.root, given.case.adapter)
+            checkpoint.write_state(folder, _state(stage, around, run))
+        raise
 
 
 def _retention(around: Around, run: Run) -> tuple[int | None, tuple[str, ...]]:

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 from dlm_engine.document import Frontmatter, Preference, adapter_names
 from dlm_engine.document.model import Document
 from dlm_engine.document.unsupported import MEDIA, REMOVE, is_refused, refused_settings
-from dlm_engine.errors import TrainingError
+from dlm_engine.errors import HardwareRefusal, TrainingError
+from dlm_engine.hardware import Plan
 from dlm_engine.store import validate_adapter_name
+from dlm_engine.training import ranks
 from dlm_engine.training.model import Phase
 
 
@@ -59,6 +61,28 @@ def require_preferences(
     if unread:
         remarks.append(f"not read by {wishes.method}: {', '.join(unread)}")
     return True, tuple(remarks)
+
+
+def require_room(plan: Plan) -> None:
+    """Refuse so many processes on this machine that their bases do not fit beside each other.
+
+    Raises:
+        HardwareRefusal: of processes on a CPU, as a GPU has only one; or there is no way for
+            them to add up what is on this device.
+    """
+    if plan.device == "mps" and ranks.world() > 1:
+        raise HardwareRefusal(
+            "an Apple GPU", "processes cannot share the steps of a run on it", "train without"
+        )
+    count = ranks.local_world()
+    needed = count * plan.estimate.total
+    if plan.device == "cpu" and count > 1 and needed > plan.budget:
+        raise HardwareRefusal(
+            f"{count} processes",
+            f"each holds the whole base, and together they need {needed / 2**30:.1f} GiB of the "
+            f"{plan.budget / 2**30:.1f} GiB that dlm may use",
+            f"use at most {max(1, plan.budget // plan.estimate.total)}, or a smaller base",
+        )
 
 
 def _unread(wishes: Preference) -> list[str]:

@@ -227,7 +227,8 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         console.bug(error)
         return 1
-    if code == INTERRUPTED:
+    # Of several processes, the one that started the others says so.
+    if code == INTERRUPTED and not os.environ.get("DLM_LAUNCHED"):
         console.status("interrupted")
     return code if isinstance(code, int) else 0
 

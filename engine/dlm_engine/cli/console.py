@@ -80,6 +80,10 @@ class Console:
     def error(self, error: DlmError) -> None:
         print(f"error: {visible(str(error))}", file=sys.stderr, flush=True)
 
+    def failure(self, message: str) -> None:
+        """Like an error, of what has no error of its own."""
+        print(f"error: {visible(message)}", file=sys.stderr, flush=True)
+
     def usage_error(self, command: str, problem: str) -> None:
         remedy = f"see `{command} --help`"
         print(f"error: {command}: {visible(problem)}: {remedy}", file=sys.stderr, flush=True)

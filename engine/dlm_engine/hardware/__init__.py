@@ -8,6 +8,7 @@ from dlm_engine.hardware.machine import (
     bf16_on_cpu,
     detect,
     detect_light,
+    gpus,
     measure_bf16_gain,
 )
 from dlm_engine.hardware.memory import HEAD_CHUNK, Estimate, Workload, estimate
@@ -30,6 +31,7 @@ __all__ = [
     "detect",
     "detect_light",
     "estimate",
+    "gpus",
     "measure_bf16_gain",
     "plan",
     "report",

@@ -81,6 +81,13 @@ def detect() -> Hardware:
     return _replace(light, bf16_native=native, bf16_reason=reason)
 
 
+def gpus() -> int:
+    """How many GPUs torch sees."""
+    import torch
+
+    return int(torch.cuda.device_count())
+
+
 def detect_light() -> Hardware:
     """This machine as a CPU, without importing torch; bfloat16 is not measured."""
     ram = _total_ram()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dlm_engine.cli.app import Globals, globals_of
+from dlm_engine.cli.console import Console, Verbosity
 from dlm_engine.cli.documents import require_trainable
 from dlm_engine.cli.folders import Policy, document_to_train
+from dlm_engine.cli.launching import arguments_again, end_with_launcher, launch
+from dlm_engine.cli.processes import Wanted
 from dlm_engine.cli.progress import told
 from dlm_engine.cli.retraining import Watch, retrain
 from dlm_engine.cli.tables import seconds
@@ -26,6 +30,7 @@ from dlm_engine.jobs import (
     Start,
     TrainOutcome,
     TrainRequest,
+    place_of,
     train,
 )
 from dlm_engine.store import LockMode, home_dir
@@ -126,6 +131,33 @@ def command(
             metavar="NUMBER", help="With --watch: end after training again so often.", min=1
         ),
     ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="all|NUMBER|0,1", help="Divide each step over GPUs: all, so many, or these."
+        ),
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Divide each step over processes on the CPU.", min=1),
+    ] = None,
+    num_nodes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="NUMBER", help="Over so many machines too, each started alike.", min=1
+        ),
+    ] = None,
+    node_rank: Annotated[
+        int | None,
+        typer.Option(metavar="NUMBER", help="Which of them this is; 0 writes.", min=0),
+    ] = None,
+    main_address: Annotated[
+        str | None, typer.Option(metavar="HOST", help="Where machine 0 is.")
+    ] = None,
+    main_port: Annotated[
+        int | None,
+        typer.Option(metavar="PORT", help="Where they meet on it; 29500.", min=1, max=65535),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="BASE", help="Folder: the base of its new document.")
     ] = None,
@@ -173,7 +205,21 @@ def command(
         other = "json" if json else "phase" if start is Start.AUTO else start
         raise UsageError("dlm train", f"--watch and --{other} exclude each other", "choose one")
     lock_mode = _lock_mode(strict=strict_lock, update=update_lock, ignore=ignore_lock)
+    wanted = Wanted(gpus, processes, num_nodes, node_rank, main_address, main_port)
+    wanted.require_usable(excluded={"--watch": watch, "--further": further})
+    shared = place_of(os.environ)
+    if shared and (wanted.given or watch or further or path.is_dir()):
+        others = ["--watch"] * watch + ["--further"] * further + [str(path)]
+        flag = [*wanted.given, *others][0]
+        problem = f"one of several processes cannot take {flag}"
+        raise UsageError("dlm train", problem, "unset RANK and WORLD_SIZE, or name a document")
+    crowd = wanted.crowd()
     path = document_to_train(at, path, wishes, accept_licence=i_accept_license)
+    if crowd is not None:
+        left_out = {field.name for kind in (Wanted, Wishes) for field in fields(kind)}
+        arguments = arguments_again(context, path, frozenset(left_out))
+        at.console.status(f"{crowd.world} processes share each step")
+        raise typer.Exit(launch(arguments, crowd, at.console.failure))
     request = TrainRequest(
         path=path,
         home=home_dir(at.home),
@@ -187,13 +233,19 @@ def command(
         accept_licence=i_accept_license,
         dashboards=Dashboards(tensorboard, wandb),
         phase=phase,
+        place=shared,
     )
     if watch:
         kept = KEPT_SAVES if keep is None else keep
         request = replace(request, made_by=MadeBy.SAVE, keep_saved=kept)
         _watch(at, request, watched)
         return
+    end_with_launcher()
+    if shared and shared.rank:
+        at = replace(at, console=Console(Verbosity.QUIET))
     outcome = _train(at, request)
+    if shared and shared.rank:
+        return
     if json:
         at.console.result_json(_facts(outcome))
     _report(at, request, outcome)

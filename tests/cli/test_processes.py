@@ -197,20 +197,24 @@ def test_gpus_that_are_not_there(
 # --- started by others --------------------------------------------------------------------------
 
 
+THERE = {"MASTER_ADDR": "localhost", "MASTER_PORT": "29500"}
+
+
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
         ({}, None),
         ({"RANK": "0", "WORLD_SIZE": "1"}, None),
         ({"WORLD_SIZE": "4"}, None),
-        ({"RANK": "3", "WORLD_SIZE": "4"}, Place(3, 4, 0, 1)),
+        ({"RANK": "3", "WORLD_SIZE": "4", **THERE}, Place(3, 4, 0, 1)),
         (
-            {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"},
+            {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", **THERE},
             Place(3, 4, 1, 2),
         ),
-        ({"RANK": "4", "WORLD_SIZE": "4"}, UsageError),
-        ({"RANK": "x", "WORLD_SIZE": "4"}, UsageError),
-        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "3"}, UsageError),
+        ({"RANK": "3", "WORLD_SIZE": "4"}, UsageError),
+        ({"RANK": "4", "WORLD_SIZE": "4", **THERE}, UsageError),
+        ({"RANK": "x", "WORLD_SIZE": "4", **THERE}, UsageError),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "3", **THERE}, UsageError),
     ],
     ids=str,
 )
@@ -228,6 +232,8 @@ def test_one_of_several_processes_starts_no_others(
 ) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in THERE.items():
+        monkeypatch.setenv(name, value)
     assert main(["train", str(path), *flag]) == 2
     assert launched == []
 

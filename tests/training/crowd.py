@@ -26,8 +26,9 @@ class Order:
     """A run over `documents` (the last one for all further processes), which each process does in
     `home` or, other than the first, where there are some, in `others`.
 
-    `dies`: a process and the step in which it kills itself. `scarce`: a process in which no more
-    than two rows go through at once. `stops`: the step after which it is to stop.
+    `dies`: a process and the how manieth of its packs it dies in. `keeps`: a state after each step.
+    `scarce`: a process in which no more than two rows go through at once. `stops`: the step after
+    which it is to stop.
     """
 
     documents: tuple[str, ...]
@@ -38,6 +39,7 @@ class Order:
     early_stop: int | None = None
     time_limit: float | None = None
     dies: tuple[int, int] | None = None
+    keeps: bool = False
     scarce: int | None = None
     stops: int | None = None
 
@@ -115,8 +117,11 @@ class Writing:
 def carry_out(order: Order, rank: int) -> Told:
     from dlm_engine import jobs
     from dlm_engine.errors import DlmError
+    from dlm_engine.training import stage
     from dlm_engine.training.network import Trainee
 
+    if order.keeps:
+        vars(stage)["_CHECKPOINT_SECONDS"] = -1.0
     steps: list[jobs.Progress] = []
     choices: list[str] = []
 

@@ -188,9 +188,9 @@ def _wait(processes: Mapping[int, subprocess.Popen[bytes]]) -> dict[int, int]:
             deadline = None
             continue
         codes[rank] = code
-        waits_for_leader = 0 in processes and 0 not in codes
-        if code or not waits_for_leader:
-            seconds = _LEADER_SECONDS if waits_for_leader else _OTHERS_SECONDS
+        if code or 0 in codes:
+            for_leader = 0 in processes and 0 not in codes
+            seconds = _LEADER_SECONDS if for_leader else _OTHERS_SECONDS
             deadline = min(deadline or float("inf"), time.monotonic() + seconds)
     return codes
 

@@ -64,6 +64,15 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
     place = Place(*map(int, given))
     if place.rank >= place.world or not place.local < place.local_world <= place.world:
         raise UsageError("environment", f"{place} cannot be", "unset RANK and WORLD_SIZE")
+    meeting = (
+        MEETING_VARIABLE in environment or {"MASTER_ADDR", "MASTER_PORT"} <= environment.keys()
+    )
+    if place.world > 1 and not meeting:
+        raise UsageError(
+            "environment",
+            f"WORLD_SIZE is {place.world}, without MASTER_ADDR and MASTER_PORT to meet at",
+            "set both, or unset RANK and WORLD_SIZE",
+        )
     return place if place.world > 1 else None
 
 

@@ -1,10 +1,10 @@
 """The processes of one run: the same `dlm train` several times over, started and ended together.
 
-Each is told by its environment which one it is, in the variables that torchrun and `accelerate
-launch` use as well. Process 0 speaks for all, and how it ends is how the command ends. The
-invariant: none outlives the others or us. Whoever loses another finds out in its next step; who
-does not is killed after a while; and all read from a pipe that only we hold open, so that the
-kernel tells them when we end, however that was.
+Each is told by its environment which one it is, in the variables that torchrun uses as well.
+Process 0 speaks for all, and how it ends is how the command ends. The invariant: none outlives
+the others or us. Whoever loses another finds out in its next step; who does not is killed after a
+while; and all read from a pipe that only we hold open, so that the kernel tells them when we end,
+however that was.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ _here = _ALONE
 
 
 def place_of(environment: Mapping[str, str]) -> Place | None:
-    """What `dlm train` itself, torchrun or `accelerate launch` say; None for nothing or one.
+    """What `dlm train` itself or torchrun say; None for nothing or one.
 
     Raises:
         UsageError: they say what cannot be.

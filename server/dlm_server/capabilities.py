@@ -215,6 +215,7 @@ COMMANDS = (
     "dlm.askSelection",
     "dlm.probe",
     "dlm.export",
+    "dlm.adapters",
     "dlm.exportTargets",
     "dlm.versions",
     "dlm.rollback",

@@ -6,7 +6,7 @@ without the store, the engine or the disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -55,6 +55,8 @@ class TrainedView(Protocol):
     def loss(self) -> float | None: ...
     @property
     def versions(self) -> int: ...
+    @property
+    def current(self) -> Mapping[str | None, int]: ...
     def state(self, section: Section) -> Literal["never", "trained", "new"]: ...
 
 
@@ -77,3 +79,5 @@ class SectionResult(Protocol):
     def reference(self) -> str | None: ...
     @property
     def model_version(self) -> int | None: ...
+    @property
+    def adapter(self) -> str | None: ...

@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -146,6 +147,7 @@ class Trained:
     when: datetime | None = None
     loss: float | None = None
     versions: int = 1
+    current: Mapping[str | None, int] = field(default_factory=dict)
 
     def state(self, section: Section) -> Literal["never", "trained", "new"]:
         return "trained" if section.id in self.section_ids else "new"

@@ -191,7 +191,12 @@ class Records:
             seed=self.settings.seed,
             determinism_class=klass,
             pinned_versions=tuple(sorted(versions.items())),
-            plan={"precision": self.plan.precision, "attention": self.plan.attention, **chosen},
+            plan={
+                **({"adapter": self.case.adapter} if self.case.adapter else {}),
+                "precision": self.plan.precision,
+                "attention": self.plan.attention,
+                **chosen,
+            },
         )
 
     def delta(self) -> Delta:

@@ -101,10 +101,15 @@ class Context:
 def train(params: Train, context: Context) -> Result:
     """Train; see `jobs.train`."""
 
+    adapter: str | None = None
+
     def tell(event: jobs.Event) -> None:
+        nonlocal adapter
+        if isinstance(event, jobs.Choice) and event.name == "adapter":
+            adapter = event.value
         if isinstance(event, jobs.Progress):
             context.begun = True
-            context.progress(_step(params, event, context.id))
+            context.progress(_step(params, event, context.id, adapter))
         elif isinstance(event, jobs.Status):
             context.phase(Phase.TRAINING if context.begun else Phase.PREPARING, event.message)
         else:
@@ -141,7 +146,7 @@ def train(params: Train, context: Context) -> Result:
     )
 
 
-def _step(params: Train, event: jobs.Progress, job: int) -> Progress:
+def _step(params: Train, event: jobs.Progress, job: int, adapter: str | None) -> Progress:
     steps = min(event.cap, params.max_steps or event.cap)
     left = max(0, steps - event.step) * event.elapsed / max(1, event.step)
     if params.max_seconds is not None:
@@ -157,6 +162,7 @@ def _step(params: Train, event: jobs.Progress, job: int) -> Progress:
         rows=event.rows if knowing else None,
         loss=event.loss if event.loss == event.loss else None,
         seconds_left=left,
+        adapter=adapter,
     )
 
 
@@ -170,6 +176,7 @@ def prompt(params: Prompt, context: Context) -> Result:
         version=outcome.version,
         text=outcome.answer,
         seconds=time.monotonic() - began,
+        shares=outcome.shares,
     )
 
 
@@ -179,7 +186,6 @@ def ask(params: Ask, context: Context) -> Result:
 
     began = time.monotonic()
     answers: list[Answer] = []
-    version: int | None = None
     for question in params.questions:
         if context.cancelled():
             break
@@ -192,14 +198,15 @@ def ask(params: Ask, context: Context) -> Result:
         outcome = _ask(asked, context, question.key, "adapted")
         if context.cancelled():
             break
-        version = outcome.version
         judged = None
         if question.reference is not None:
             judged = right(outcome.answer, question.reference, question.question)
-        answers.append(Answer(question.key, outcome.answer, base, judged))
+        answered = outcome.version, adapter
+        answers.append(Answer(question.key, outcome.answer, base, judged, *answered))
+    by = {(answer.version, answer.adapter) for answer in answers}
     return Result(
         Ending.CANCELLED if context.cancelled() else Ending.DONE,
-        version=version,
+        version=answers[0].version if len(by) == 1 else None,
         answers=tuple(answers),
         seconds=time.monotonic() - began,
     )
@@ -215,6 +222,7 @@ def _ask(params: Prompt, context: Context, key: str, side: Side) -> jobs.PromptO
         version=params.version,
         max_tokens=params.max_tokens,
         adapter=params.adapter,
+        mix=_mix(params.mix),
     )
 
     def on_text(text: str) -> None:
@@ -230,6 +238,10 @@ def _ask(params: Prompt, context: Context, key: str, side: Side) -> jobs.PromptO
         return jobs.prompt(request, on_text, report, _resident(), context.cancelled)
     finally:
         context.settle()
+
+
+def _mix(text: str | None) -> jobs.Mix | None:
+    return None if text is None else jobs.Mix.read(text)
 
 
 def export(params: Export, context: Context) -> Result:
@@ -249,6 +261,7 @@ def export(params: Export, context: Context) -> Result:
         options,
         version=params.version,
         adapter=params.adapter,
+        mix=_mix(params.mix),
     )
 
     def report(message: str) -> None:
@@ -274,7 +287,9 @@ def rollback(params: Rollback, context: Context) -> Result:
     report = _with_store(
         context, params.wait_seconds, lambda: go_back(case.store, params.version, case.adapter)
     )
-    return Result(Ending.DONE, version=report.after.number)
+    number = report.after.number
+    shares = (jobs.Share(case.adapter, number, 1.0),) if case.adapter else ()
+    return Result(Ending.DONE, version=number, shares=shares)
 
 
 def _with_store(context: Context, seconds: float, job: Callable[[], T]) -> T:

@@ -10,11 +10,13 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
+from dlm_engine.inference.model import Share
+
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 #: Raised with every change that an older end would not understand.
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 
 #: Exit status of a worker that had no memory left: it is not started again by itself.
 EXIT_OUT_OF_MEMORY: Final = 12
@@ -76,13 +78,15 @@ class Train:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One question, streamed. `version` None is the current one, `adapter` one of several."""
+    """One question, streamed. `version` None is the current one, `adapter` one of several, `mix`
+    the sum of some, as in "a=0.7,b=0.3"."""
 
     path: str
     question: str
     version: int | Literal["base"] | None = None
     max_tokens: int = 256
     adapter: str | None = None
+    mix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +112,15 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Export:
+    """`adapter` and `mix` as in `Prompt`."""
+
     path: str
     target: str
     quant: str | None = None
     version: int | None = None
     wait_seconds: float = 60.0
     adapter: str | None = None
+    mix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +138,8 @@ class Rollback:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where job `id` is. `message` is for people; `loss` in nats per token."""
+    """Where job `id` is. `message` is for people; `loss` in nats per token; `adapter` is the
+    named one that is being trained."""
 
     id: int
     phase: Phase
@@ -142,6 +150,7 @@ class Progress:
     rows: int | None = None
     loss: float | None = None
     seconds_left: float | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +195,15 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`right` compares the adapted answer with the reference, None where there is none."""
+    """`right` compares the adapted answer with the reference, None where there is none;
+    `version` (of `adapter`, where it has a name) is what answered."""
 
     key: str
     adapted: str | None = None
     base: str | None = None
     right: bool | None = None
+    version: int | None = None
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +212,8 @@ class Result:
 
     `outcome` is "trained", "unchanged" or "empty"; `version` the one trained, asked or exported,
     None where several named adapters were; `content` the digest of the document that a training
-    read; `lost` the questions that the version before knew and this one does not.
+    read; `lost` the questions that the version before knew and this one does not. `shares` says
+    what each named adapter had to do with it.
     """
 
     ending: Ending
@@ -218,6 +231,7 @@ class Result:
     folder: str | None = None
     files: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
+    shares: tuple[Share, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

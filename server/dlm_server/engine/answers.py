@@ -97,6 +97,7 @@ class Answers:
                     base=before.base if before and not compare else None,
                     reference=question.reference,
                     probe=self._is_probe(uri, section_id, pair),
+                    adapter=question.adapter,
                 )
             )
         self._changed(uri)
@@ -129,7 +130,7 @@ class Answers:
                     question.key,
                     adapted=answer.adapted,
                     base=answer.base if answer.base is not None else shown.base,
-                    model_version=result.version,
+                    model_version=answer.version,
                     verdict=_verdict(shown, answer, before),
                 )
             elif result.ending is Ending.CANCELLED:
@@ -146,11 +147,12 @@ class Answers:
                 results.follow(document.live)
         self._changed(uri, now=True)
 
-    def outdate(self, uri: str, version: int | None) -> None:
-        """Version `version` is current: answers of others are stale until asked again."""
+    def outdate(self, uri: str, current: Mapping[str | None, int]) -> None:
+        """These versions are current, by adapter: answers of others are stale until asked again."""
         results = self._followed(uri)
         for result in list(results or ()):
-            if result.model_version != version and result.verdict in _ANSWERED:
+            newest = current.get(result.adapter)
+            if result.model_version != newest and result.verdict in _ANSWERED:
                 assert results is not None
                 results.change(result.key, verdict="stale")
         self._changed(uri)
@@ -189,6 +191,7 @@ class Answers:
                 "adapted": result.adapted,
                 "reference": result.reference,
                 "modelVersion": result.model_version,
+                "adapter": result.adapter,
                 "error": result.error,
             }
             for result, span in results.placed(document.live)

@@ -24,13 +24,15 @@ class OfDocument:
 
 @dataclass(frozen=True, slots=True)
 class OfQuestion:
-    """`token`: what the client chose to hear the answer by, as it comes."""
+    """`token`: what the client chose to hear the answer by, as it comes; `adapter` is one of
+    several named ones, `mix` the sum of some, as in "a=0.7,b=0.3"."""
 
     uri: str
     question: str
     version: int | str | None = None
     token: int | str | None = None
     adapter: str | None = None
+    mix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +54,13 @@ class OfSelection:
 
 @dataclass(frozen=True, slots=True)
 class OfExport:
+    """`adapter` and `mix` as in `OfQuestion`."""
+
     uri: str
     target: str
     quant: str | None = None
     adapter: str | None = None
+    mix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

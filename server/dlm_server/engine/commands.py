@@ -113,6 +113,7 @@ def prompt(session: Session, argument: OfQuestion) -> Pending:
                 "question": argument.question,
                 "version": argument.version,
                 "adapter": argument.adapter,
+                "mix": argument.mix,
             },
         )
     except ValueError as error:
@@ -128,7 +129,11 @@ def prompt(session: Session, argument: OfQuestion) -> Pending:
             lambda done: engine.submit(
                 "prompt", target.uri, "asked", "prompt", params, done=done, heard=heard
             ),
-            lambda result: {"text": result.text, "version": result.version},
+            lambda result: {
+                "text": result.text,
+                "version": result.version,
+                "shares": [asdict(share) for share in result.shares],
+            },
         )
 
     if argument.version is not None:
@@ -231,18 +236,30 @@ def _answers(result: Result) -> dict[str, Any]:
     return {
         "version": result.version,
         "answers": [
-            {"key": a.key, "adapted": a.adapted, "base": a.base, "right": a.right}
+            {
+                "key": a.key,
+                "adapted": a.adapted,
+                "base": a.base,
+                "right": a.right,
+                "version": a.version,
+                "adapter": a.adapter,
+            }
             for a in result.answers
         ],
     }
 
 
 def export(session: Session, argument: OfExport) -> Pending:
-    """Export the current version."""
+    """Export the current version, of one of several adapters or of a sum of them."""
     require_trust(session)
     engine, target = engine_of(session), target_of(session, argument.uri)
     params = Export(
-        str(target.path), argument.target, argument.quant, None, WAIT_SECONDS, argument.adapter
+        str(target.path),
+        argument.target,
+        argument.quant,
+        wait_seconds=WAIT_SECONDS,
+        adapter=argument.adapter,
+        mix=argument.mix,
     )
 
     def run() -> Pending:
@@ -269,7 +286,7 @@ def rollback(session: Session, argument: OfVersion) -> Pending:
 
     def value(result: Result) -> dict[str, Any]:
         engine.forget_content(target.uri)
-        engine.model_changed(target.uri, result.version)
+        engine.model_changed(target.uri)
         return {"version": result.version}
 
     return _when_done(
@@ -309,6 +326,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "dlm.askSelection": Command(OfSelection, ask_selection),
     "dlm.probe": Command(OfDocument, probe),
     "dlm.export": Command(OfExport, export),
+    "dlm.adapters": Command(OfDocument, document_commands.adapters),
     "dlm.exportTargets": Command(OfDocument, document_commands.export_targets),
     "dlm.versions": Command(OfDocument, document_commands.versions),
     "dlm.rollback": Command(OfVersion, rollback),

@@ -50,6 +50,25 @@ def export_targets(session: Session, argument: OfDocument) -> list[dict[str, Any
     ]
 
 
+def adapters(session: Session, argument: OfDocument) -> dict[str, Any]:
+    """The named adapters that can be asked or exported, and whether a gate weighs them."""
+    from dlm_engine.document import adapter_names
+    from dlm_engine.store import Store
+
+    target = target_of(session, argument.uri)
+    store, frontmatter = Store(engine_of(session).home, dlm_id_of(target)), target.live.frontmatter
+    assert frontmatter is not None
+    names = adapter_names(frontmatter)
+    current = {name: store.current(name) if store.exists() else None for name in names}
+    return {
+        "adapters": [
+            {"adapter": name, "version": version.number if version else None}
+            for name, version in current.items()
+        ],
+        "gate": bool(names) and frontmatter.training.gate.enabled,
+    }
+
+
 def versions(session: Session, argument: OfDocument) -> list[dict[str, Any]]:
     """The trained versions, by number."""
     from dlm_engine.store import Store

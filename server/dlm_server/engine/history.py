@@ -54,19 +54,23 @@ def runs(store: Store) -> list[dict[str, Any]]:
 
 def _run(log: Path, known: Mapping[int, TrainingRunSummary]) -> dict[str, Any]:
     number: int | None = None
+    adapter: Any = None
     steps: list[dict[str, Any]] = []
     complete: Mapping[str, Any] = {}
     for record in read_log(log):
         kind, run_id = record.get("type"), record.get("run_id")
         if kind == "banner" and isinstance(run_id, int):
-            number = run_id
+            number, plan = run_id, record.get("plan")
+            adapter = plan.get("adapter") if isinstance(plan, dict) else None
         elif kind == "step":
             steps.append({"step": record.get("step"), "loss": record.get("loss")})
         elif kind == "run_complete":
             complete = record
     run = known.get(number) if number is not None and complete else None
+    adapter = run.adapter_name if run else adapter
     return {
         "run": number,
+        **({"adapter": adapter} if isinstance(adapter, str) else {}),
         "version": complete.get("adapter_version"),
         "when": _when(run),
         "seconds": complete.get("elapsed_seconds"),

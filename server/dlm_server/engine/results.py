@@ -27,7 +27,7 @@ class SectionResult:
     """The newest answer to question number `pair` of a section, None for a selection of it.
 
     `section_id` is the section it was asked of, `place` the id of the one it stands beside;
-    `verdict` is its state while the two are the same.
+    `verdict` is its state while the two are the same. `adapter` is the named one that is asked.
     """
 
     section_id: str
@@ -41,6 +41,7 @@ class SectionResult:
     model_version: int | None = None
     probe: bool = False
     error: str | None = None
+    adapter: str | None = None
 
     @property
     def state(self) -> ResultState:

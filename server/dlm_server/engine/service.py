@@ -62,7 +62,7 @@ class Engine:
         self.note: str | None = None
         self._job: JobState | None = None
         self._shown: Shown | None = None
-        self._run_id: int | None = None
+        self._run_id = 0
         self._numbers = 0
         self._learned: dict[str, str] = {}
         self._settling: dict[str, Timer] = {}
@@ -158,6 +158,9 @@ class Engine:
         return self.submit("train", uri, cause, "train", params, "train", content, ended)
 
     def _has_trained(self, uri: str, result: Result) -> None:
+        # However it ended: of several adapters some may have been trained, and an earlier run may
+        # have died after its commit.
+        self.model_changed(uri)
         if result.ending is not Ending.DONE:
             return
         if result.content is not None:
@@ -167,15 +170,15 @@ class Engine:
 
             said = f"{Path(uri).name}: {forgotten(result.lost)}"
             self.session.show_message(lsp.MessageType.Warning, said)
-        # Also when nothing was trained now: an earlier run may have died after its commit.
-        if result.version is not None:
-            self.model_changed(uri, result.version)
         if result.outcome == "trained" and self.session.settings.trusted:
-            self.ask_again(uri, result.version)
+            self.ask_again(uri)
 
-    def model_changed(self, uri: str, version: int | None) -> None:
-        """Another version is current: what is shown of the old one is out of date."""
-        self.answers.outdate(uri, version)
+    def model_changed(self, uri: str) -> None:
+        """Another version may be current: what is shown of the old one is out of date."""
+        document = self.session.document(uri)
+        view = self.session.providers.trained(document.live) if document else None
+        if view is not None:
+            self.answers.outdate(uri, view.current)
         self.session.refresh("codeLens", "inlayHint")
         self.session.publisher.surroundings_changed()
 
@@ -193,7 +196,7 @@ class Engine:
 
     # --- asking --------------------------------------------------------------------------
 
-    def ask_again(self, uri: str, version: int | None) -> None:
+    def ask_again(self, uri: str) -> None:
         """After a training: the probes, where that is wanted, and what was asked before."""
         document = self.session.document(uri)
         if document is None or document.path is None:
@@ -292,7 +295,6 @@ class Engine:
         if not self.client.free or (job := self.queue.start()) is None:
             return
         self._job = JobState(job)
-        self._run_id = None
         if job.kind != "prompt":
             title = f"{_TITLES[job.kind]} {Path(job.uri).name}"
             self._shown = self.session.progress(title, lambda: void(self.cancel(job)))
@@ -309,12 +311,14 @@ class Engine:
             job.heard(said)
             return
         assert self._job is not None
-        self._job = self._job.heard(said)
+        before, self._job = self._job, self._job.heard(said)
         self._status.mark()
         if self._shown is not None:
             self._shown.report(str(self._job), self._job.percentage)
         if job.kind == "train" and said.step is not None:
-            self._tell_training(job, said)
+            if before.step is None or said.step <= before.step or said.adapter != before.adapter:
+                self._run_id = self._next_run(job)
+            self._tell_training(said)
 
     def _done(self, job: Job, result: Result) -> None:
         self.queue.finish(job)
@@ -345,9 +349,7 @@ class Engine:
         if self.session.client.status:
             self.session.notify("dlm/status", self.status())
 
-    def _tell_training(self, job: Job, said: Progress) -> None:
-        if self._run_id is None:
-            self._run_id = self._next_run(job)
+    def _tell_training(self, said: Progress) -> None:
         told: dict[str, Any] = {
             "run_id": self._run_id,
             "step": said.step,
@@ -356,6 +358,8 @@ class Engine:
         }
         if said.loss is not None:
             told["loss"] = said.loss
+        if said.adapter is not None:
+            told["adapter"] = said.adapter
         self.session.notify("dlm/trainingProgress", told)
 
     def _next_run(self, job: Job) -> int:

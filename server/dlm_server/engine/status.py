@@ -27,6 +27,7 @@ class JobState:
     rows: int | None = None
     loss: float | None = None
     seconds_left: float | None = None
+    adapter: str | None = None
 
     def heard(self, progress: Progress) -> JobState:
         """With what `progress` says; a remark does not unsay the figures of the last step."""
@@ -43,6 +44,7 @@ class JobState:
             rows=progress.rows,
             loss=progress.loss,
             seconds_left=progress.seconds_left,
+            adapter=progress.adapter,
         )
 
     @property
@@ -54,7 +56,8 @@ class JobState:
     def __str__(self) -> str:
         if self.step is None:
             return self.message or self.phase
-        parts = [f"step {self.step} of at most {self.steps}"]
+        of = f"{self.adapter}, " if self.adapter else ""
+        parts = [f"{of}step {self.step} of at most {self.steps}"]
         if self.known is not None and self.rows:
             parts.append(f"{self.known} of {self.rows} known")
         elif self.message:
@@ -75,10 +78,13 @@ class Last:
     ending: Ending
     message: str
     version: int | None
+    adapter: str | None
 
     @classmethod
     def of(cls, job: Job, result: Result) -> Last:
-        return cls(job.kind, job.uri, result.ending, message_of(job.kind, result), result.version)
+        message = message_of(job.kind, result)
+        adapter = result.shares[0].adapter if len(result.shares) == 1 else None
+        return cls(job.kind, job.uri, result.ending, message, result.version, adapter)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -87,6 +93,7 @@ class Last:
             "ending": str(self.ending),
             "message": self.message,
             "version": self.version,
+            "adapter": self.adapter,
         }
 
 
@@ -136,6 +143,7 @@ def status_json(
             "rows": job.rows,
             "loss": job.loss,
             "secondsLeft": job.seconds_left,
+            "adapter": job.adapter,
         }
     return {
         "engine": str(state),

@@ -25,7 +25,8 @@ _Stamp = tuple[str | tuple[int, int, int] | None, ...]
 
 @dataclass(frozen=True, slots=True)
 class StoreView:
-    """The current version of a document. `loss` in nats per token, `versions` counts whole ones.
+    """The current version of a document. `loss` in nats per token, `versions` counts whole ones,
+    `current` has the current version's number by adapter, None for one without a name.
 
     Of a document with named adapters `version` says those of all, and `learned` what each
     adapter knows; a section is trained once every adapter that it teaches knows it.
@@ -36,6 +37,7 @@ class StoreView:
     when: datetime | None
     loss: float | None
     versions: int
+    current: Mapping[str | None, int]
     learned: Mapping[str, frozenset[str]] | None = None
 
     def state(self, section: Section) -> Literal["never", "trained", "new"]:
@@ -108,6 +110,7 @@ def _read(store: Store) -> StoreView | None:
         when.replace(tzinfo=UTC) if when else None,
         run.final_train_loss if run else None,
         sum(version.complete for version in store.versions()),
+        {None: current.number},
     )
 
 
@@ -126,6 +129,7 @@ def _read_named(store: Store, names: tuple[str, ...]) -> StoreView | None:
         max(ends).replace(tzinfo=UTC) if ends else None,
         None,
         sum(version.complete for name in names for version in store.versions(name)),
+        {name: version.number for name, version in current.items()},
         learned,
     )
 

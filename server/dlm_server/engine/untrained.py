@@ -56,7 +56,7 @@ def once_trained(
             pending.on_cancel(lambda: _drop(engine.cancel(job)))
 
     def trained(result: Result) -> None:
-        if result.version is None:
+        if result.outcome not in ("trained", "unchanged"):
             pending.reject(failed(result))
         elif not pending.cancelled:
             try:

@@ -263,6 +263,7 @@ def _trained(section: Section, trained: TrainedView | None) -> str:
 
 def _result(result: SectionResult) -> list[str]:
     version = f" of version {result.model_version}" if result.model_version is not None else ""
+    version += f" of {result.adapter}" if result.adapter is not None else ""
     state = {"stale": ", out of date since the section changed", "running": ", still running"}
     lines = [f"**Asked**: {_short(result.question)}", ""]
     if result.adapted is not None:

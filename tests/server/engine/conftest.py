@@ -56,6 +56,11 @@ def editor(window: Editor) -> Editor:
 @pytest.fixture
 def place(original: Place, tmp_path: Path) -> Place:
     """The trained document as another one, with a store of its own in the same home."""
+    return another(original, tmp_path)
+
+
+def another(original: Place, folder: Path) -> Place:
+    """The same in `folder`; its store is a copy."""
     dlm_id = new_id()
     root = original.store.root
     shutil.copytree(root, root.with_name(dlm_id))
@@ -63,6 +68,6 @@ def place(original: Place, tmp_path: Path) -> Place:
         file = root.with_name(dlm_id) / name
         file.write_text(file.read_text().replace(DLM_ID, dlm_id))
     text = original.text.replace(DLM_ID, dlm_id)
-    path = tmp_path / "facts.dlm"
+    path = folder / "facts.dlm"
     path.write_text(text)
     return Place(path, original.home, text, dlm_id)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,7 @@ class Trained:
     when: datetime | None = datetime(2026, 3, 4, 5, 6)
     loss: float | None = 0.1234
     versions: int = 3
+    current: Mapping[str | None, int] = field(default_factory=dict)
 
     def state(self, section: Section) -> Literal["never", "trained", "new"]:
         return self.answer
@@ -41,6 +43,7 @@ class Result:
     adapted: str | None = "In the\nshed."
     reference: str | None = None
     model_version: int | None = 3
+    adapter: str | None = None
 
 
 def said(marked: str, known: Known | None = None) -> str:
@@ -201,6 +204,11 @@ def test_a_section_and_its_question_tell_the_newest_answers() -> None:
         assert r"- Answer of the base: I do \*not\* know." in text
         assert "- Probe failed" in text
     assert "Answer of" not in said(HEAD + two.replace("### Q", "#‸## Q", 1), Known(result=result))
+
+
+def test_an_answer_says_whose_it_is() -> None:
+    text = said(HEAD + "‸" + PAIR, Known(result=lambda section, _: Result(adapter="tone")))
+    assert "- Answer of version 3 of tone: In the shed." in text
 
 
 def test_tokens_are_counted_where_the_tokenizer_is_known() -> None:

@@ -9,7 +9,7 @@ local count = 0
 
 ---Begin an answer.
 ---@param title string
----@return { token: string, done: fun(text: string), failed: fun() }
+---@return { token: string, done: fun(text: string, by?: string), failed: fun() }
 function M.begin(title)
   count = count + 1
   local token = ('dlm-answer-%d'):format(count)
@@ -44,9 +44,9 @@ function M.begin(title)
   end
   return {
     token = token,
-    done = function(whole)
+    done = function(whole, by)
       streams[token] = nil
-      text = whole
+      text = by and by ~= '' and ('%s\n\n(%s)'):format(whole, by) or whole
       draw()
     end,
     failed = function()

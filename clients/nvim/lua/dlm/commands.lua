@@ -1,6 +1,7 @@
 -- The :Dlm commands. Each asks the server and says how it ended in one line; what a job of the
 -- engine has to say comes with `dlm/status` and is not said twice.
 
+local adapters = require('dlm.adapters')
 local config = require('dlm.config')
 local server = require('dlm.server')
 
@@ -67,17 +68,30 @@ function M.cancel(client, bufnr)
   end)
 end
 
+---Call `done` with the adapter that is meant: the one that was `said`, else the one that is chosen.
+---@param said? dlm.Chosen
+local function of_adapter(client, bufnr, said, purpose, done)
+  if said then
+    return done(said)
+  end
+  M.run(client, 'dlm.adapters', document(bufnr), bufnr, function(found)
+    adapters.choose(found, purpose, done)
+  end)
+end
+
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 ---@param question string
 ---@param version? 'base'
 function M.prompt(client, bufnr, question, version)
-  local answer = require('dlm.answer').begin(question)
-  local argument = { question = question, version = version, token = answer.token }
-  argument = vim.tbl_extend('error', document(bufnr), argument)
-  M.run(client, 'dlm.prompt', argument, bufnr, function(reply)
-    answer.done(reply.text)
-  end, answer.failed)
+  of_adapter(client, bufnr, version and {}, 'ask', function(chosen)
+    local answer = require('dlm.answer').begin(question)
+    local argument = { question = question, version = version, token = answer.token }
+    argument = vim.tbl_extend('error', document(bufnr), argument, chosen)
+    M.run(client, 'dlm.prompt', argument, bufnr, function(reply)
+      answer.done(reply.text, adapters.answered(reply.shares))
+    end, answer.failed)
+  end)
 end
 
 ---Ask what `argument` says and show it in the text; where that is not drawn, in a window.
@@ -87,7 +101,9 @@ local function ask(client, bufnr, name, argument)
     local first = reply.answers[1]
     if first and config.setting(client, 'results.display') ~= 'inline' then
       local value = require('dlm.status').value
-      require('dlm.answer').begin(('version %s'):format(reply.version)).done(value(first.adapted) or '')
+      local of = value(first.adapter) and first.adapter .. ' ' or ''
+      local title = ('%sversion %s'):format(of, first.version)
+      require('dlm.answer').begin(title).done(value(first.adapted) or '')
     end
   end)
 end
@@ -136,11 +152,15 @@ end
 ---@param bufnr integer
 ---@param target? string
 ---@param quant? string
-function M.export(client, bufnr, target, quant)
+---@param said? dlm.Chosen
+function M.export(client, bufnr, target, quant, said)
   if target then
-    local argument = vim.tbl_extend('error', document(bufnr), { target = target, quant = quant })
-    M.run(client, 'dlm.export', argument, bufnr, function(reply)
-      say('exported to ' .. reply.folder)
+    of_adapter(client, bufnr, said, 'export', function(chosen)
+      local argument = { target = target, quant = quant }
+      argument = vim.tbl_extend('error', document(bufnr), argument, chosen)
+      M.run(client, 'dlm.export', argument, bufnr, function(reply)
+        say('exported to ' .. reply.folder)
+      end)
     end)
     return
   end
@@ -194,7 +214,7 @@ function M.versions(client, bufnr)
     end
     choose(versions, 'Make current', M.version_line, function(version)
       if not version.current then
-        M.rollback(client, bufnr, version.version, version.adapter)
+        M.rollback(client, bufnr, version.version, { adapter = version.adapter })
       end
     end)
   end)
@@ -203,12 +223,14 @@ end
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 ---@param version integer
----@param adapter? string
-function M.rollback(client, bufnr, version, adapter)
-  local argument =
-    vim.tbl_extend('error', document(bufnr), { version = version, adapter = adapter })
-  M.run(client, 'dlm.rollback', argument, bufnr, function(reply)
-    say(('version %d is current'):format(reply.version))
+---@param said? dlm.Chosen
+function M.rollback(client, bufnr, version, said)
+  of_adapter(client, bufnr, said, 'rollback', function(chosen)
+    local argument = vim.tbl_extend('error', document(bufnr), { version = version }, chosen)
+    M.run(client, 'dlm.rollback', argument, bufnr, function(reply)
+      local of = chosen.adapter and ' of ' .. chosen.adapter or ''
+      say(('version %d%s is current'):format(reply.version, of))
+    end)
   end)
 end
 
@@ -275,10 +297,20 @@ local function beginning_with(lead, words)
   end, words)
 end
 
+---The names there are to choose from.
+local function names()
+  return vim.tbl_map(function(one)
+    return one.adapter
+  end, reply_now('dlm.adapters').adapters or {})
+end
+
 ---@param lead string
 ---@param line string
 function M.complete_export(lead, line)
   local words = vim.split(vim.trim(line:sub(1, #line - #lead)), '%s+')
+  if #words == 3 then
+    return beginning_with(lead, names())
+  end
   local found = {}
   for _, target in ipairs(reply_now('dlm.exportTargets')) do
     if #words == 1 then
@@ -293,11 +325,16 @@ function M.complete_export(lead, line)
 end
 
 ---@param lead string
-function M.complete_version(lead)
+---@param line string
+function M.complete_version(lead, line)
+  local words = vim.split(vim.trim(line:sub(1, #line - #lead)), '%s+')
   local found = {}
-  for _, version in ipairs(reply_now('dlm.versions')) do
-    if not version.current then
-      table.insert(found, tostring(version.version))
+  for _, version in ipairs(#words < 3 and reply_now('dlm.versions') or {}) do
+    local number = tostring(version.version)
+    if #words == 1 and not version.current and not vim.list_contains(found, number) then
+      table.insert(found, number)
+    elseif #words == 2 and not version.current and number == words[2] then
+      table.insert(found, version.adapter)
     end
   end
   return beginning_with(lead, found)
@@ -369,19 +406,19 @@ function M.define()
   end, { range = true })
   of_document('DlmProbe', 'Ask every question marked !probe', M.probe)
   of_document('DlmExport', 'Export the model', function(client, bufnr, call)
-    M.export(client, bufnr, call.fargs[1], call.fargs[2])
+    M.export(client, bufnr, call.fargs[1], call.fargs[2], adapters.of_word(call.fargs[3]))
   end, { nargs = '*', complete = M.complete_export })
   of_document('DlmVersions', 'Choose among the trained versions', M.versions)
   of_document('DlmRollback', 'Make a version the current one', function(client, bufnr, call)
-    local version = tonumber(call.args)
+    local version = tonumber(call.fargs[1])
     if call.args == '' then
       M.versions(client, bufnr)
     elseif version then
-      M.rollback(client, bufnr, version)
+      M.rollback(client, bufnr, version, adapters.of_word(call.fargs[2]))
     else
       say('give the number of a version', ERROR)
     end
-  end, { nargs = '?', complete = M.complete_version })
+  end, { nargs = '*', complete = M.complete_version })
   of_document('DlmMigrate', 'Bring the document to the current format', M.migrate)
   of_document('DlmInfo', 'Show what a bug report needs', M.info)
 

@@ -107,7 +107,8 @@ function M.lines(item, most, width)
   local head, group = unpack(HEADS[item.state] or { item.state, 'DlmResult' })
   local version = value(item.modelVersion)
   if version then
-    head = ('%s · version %d'):format(head, version)
+    local of = value(item.adapter) and item.adapter .. ' ' or ''
+    head = ('%s · %sversion %d'):format(head, of, version)
   end
   if value(item.pair) == nil then
     head = ('%s · %s'):format(head, vim.fn.strtrans(item.question))

@@ -76,7 +76,8 @@ end
 ---@return string
 function M.of_job(job)
   local value = M.value
-  local parts = { KINDS[job.kind] or job.kind }
+  local of = value(job.adapter) and ' ' .. job.adapter or ''
+  local parts = { (KINDS[job.kind] or job.kind) .. of }
   if value(job.step) and value(job.steps) then
     table.insert(parts, ('step %d/%d'):format(job.step, job.steps))
   elseif value(job.phase) == 'waiting' then

@@ -61,7 +61,9 @@ export function summary(result: SectionResult): string {
   if (result.state === "error") {
     return `${sign} ${oneLine(result.error ?? "could not be asked", LONGEST)}`;
   }
-  const asked = result.pair === null ? `${oneLine(result.question, LONGEST_BASE)} ` : "";
+  // Of a selection it is not plain which adapter is asked.
+  const of = result.adapter === null ? "" : `(${result.adapter}) `;
+  const asked = result.pair === null ? `${oneLine(result.question, LONGEST_BASE)} ${of}` : "";
   const answer = result.adapted ?? "";
   const shown = answer.trim() === "" ? (result.state === "running" ? "" : "(no words)") : answer;
   const parts = [`${asked}${sign} ${oneLine(shown, LONGEST)}`.trimEnd()];
@@ -92,8 +94,10 @@ const STATES: Readonly<Record<ResultState, string>> = {
 
 /** Texts of the hover in order: a heading and a text that is shown as it is, never as markup. */
 export function details(result: SectionResult): readonly (readonly [string, string])[] {
-  const version = result.modelVersion === null ? "" : `, version ${result.modelVersion}`;
-  const found: [string, string][] = [["", `${STATES[result.state]}${version}`]];
+  const of = result.adapter === null ? "" : ` ${result.adapter}`;
+  const version = result.modelVersion === null ? "" : ` version ${result.modelVersion}`;
+  const whose = of + version === "" ? "" : `,${of}${version}`;
+  const found: [string, string][] = [["", `${STATES[result.state]}${whose}`]];
   if (result.pair === null) {
     found.push(["Question", result.question]);
   }

@@ -6,13 +6,17 @@
 import * as path from "node:path";
 import * as vscode from "vscode";
 
+import { pickAdapter } from "./adapters";
 import { conversation } from "./answers";
+import { answeredBy } from "./named";
+import type { Answered } from "./protocol";
 import type { Results } from "./results";
 import type { Server } from "./server";
 
 /** Ask for a question about the document, and show what its model says. */
 export async function prompt(server: Server, results: Results, document: vscode.TextDocument): Promise<void> {
   const name = path.basename(document.uri.path);
+  const uri = server.uriOf(document.uri);
   const question = await vscode.window.showInputBox({
     title: `Ask ${name}`,
     prompt: "The answer is shown beside the document and written nowhere.",
@@ -21,15 +25,19 @@ export async function prompt(server: Server, results: Results, document: vscode.
   if (!question?.trim()) {
     return;
   }
+  const chosen = await pickAdapter(server, uri, `Ask ${name}`, "ask");
+  if (chosen === undefined) {
+    return;
+  }
   const page = new Page(results, question);
   let so = "";
   try {
     const reply = await vscode.window.withProgress(
       { location: vscode.ProgressLocation.Notification, title: "dlm: asking", cancellable: true },
       (_, token) =>
-        server.runTold<{ text: string; version: number | null }>(
+        server.runTold<Answered>(
           "dlm.prompt",
-          { uri: server.uriOf(document.uri), question },
+          { uri, question, ...chosen },
           (text) => {
             so += text;
             page.show(so);
@@ -37,7 +45,7 @@ export async function prompt(server: Server, results: Results, document: vscode.
           token,
         ),
     );
-    page.show(reply.text, `${name}, ${reply.version === null ? "base" : `version ${reply.version}`}`);
+    page.show(reply.text, `${name}, ${answeredBy(reply)}`);
   } catch (error) {
     if (so !== "") {
       page.show(so, "not answered to the end");

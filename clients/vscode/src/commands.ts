@@ -176,16 +176,15 @@ async function rollback(
   second: unknown,
 ): Promise<void> {
   const argument = await about(server, first);
-  let version = typeof second === "number" ? second : undefined;
-  let adapter: string | undefined;
-  if (version === undefined) {
+  let chosen = second as { version: number; adapter?: string | undefined } | undefined;
+  if (chosen === undefined) {
     const found = await server.run<Version[]>("dlm.versions", argument);
     const offered = found.filter((one) => !one.current && usable(one)).reverse();
     if (offered.length === 0) {
       void vscode.window.showInformationMessage("There is no other version to go back to.");
       return;
     }
-    const picked = await vscode.window.showQuickPick(
+    chosen = await vscode.window.showQuickPick(
       offered.map((one) => ({
         label: `Version ${one.version}${one.adapter ? ` of ${one.adapter}` : ""}`,
         description: one.when ? new Date(one.when).toLocaleString() : "",
@@ -195,10 +194,9 @@ async function rollback(
       })),
       { title: "Which version shall answer from now on?" },
     );
-    version = picked?.version;
-    adapter = picked?.adapter;
   }
-  if (version !== undefined) {
+  if (chosen !== undefined) {
+    const { version, adapter } = chosen;
     await server.run("dlm.rollback", { ...argument, version, adapter });
     await view.load();
   }

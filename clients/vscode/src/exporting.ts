@@ -3,6 +3,8 @@
 import * as path from "node:path";
 import * as vscode from "vscode";
 
+import { pickAdapter } from "./adapters";
+import { exportOf } from "./named";
 import type { Exported, ExportTarget } from "./protocol";
 import type { Server } from "./server";
 import { asExported, choices } from "./targets";
@@ -23,13 +25,17 @@ export async function exportDocument(server: Server, document: vscode.TextDocume
     return;
   }
   const { target, quant } = picked;
+  const chosen = await pickAdapter(server, uri, `Export ${name} as ${quant}`, "export");
+  if (chosen === undefined) {
+    return;
+  }
   const done = await vscode.window.withProgress(
     {
       location: vscode.ProgressLocation.Notification,
-      title: `dlm: exporting ${name} as ${quant}`,
+      title: `dlm: exporting ${name}${exportOf(chosen)} as ${quant}`,
       cancellable: true,
     },
-    (_, token) => server.run<Exported>("dlm.export", { uri, target, quant }, token),
+    (_, token) => server.run<Exported>("dlm.export", { uri, target, quant, ...chosen }, token),
   );
   const copy = "Copy Path";
   const open = "Open Folder";

@@ -16,10 +16,17 @@ export interface Shown {
   readonly busy: boolean;
   readonly versions: readonly Version[];
   readonly runs: readonly Run[];
-  /** the points of the run that goes on */
-  readonly live: Curve | null;
+  /** the points of the run that goes on, and the named adapter it is of */
+  readonly live: (Curve & { readonly adapter?: string | undefined }) | null;
   /** why versions and runs could not be had */
   readonly problem: string | null;
+}
+
+/** What the page says when a button is pressed; of a version, which. */
+export interface Pressed {
+  readonly action: string;
+  readonly version: number;
+  readonly adapter: string;
 }
 
 export function page(nonce: string, shown: Shown): string {
@@ -47,10 +54,28 @@ export function body(shown: Shown): string {
   return [
     `<h2>${escapeHtml(shown.name)}</h2>`,
     state(shown),
-    chart(shown),
-    versions(shown),
-    runs(shown.runs),
+    ...parts(shown).map((part) => `${part.heading}${chart(part)}${versions(part)}${runs(part.runs)}`),
   ].join("\n");
+}
+
+interface Part extends Pick<Shown, "versions" | "runs" | "live"> {
+  readonly heading: string;
+  /** what was trained before there were names cannot be gone back to */
+  readonly past: boolean;
+}
+
+/** What is shown of each named adapter, in the order they come; all of it where none has a name. */
+function parts(shown: Shown): Part[] {
+  const all = [...shown.versions, ...shown.runs, ...(shown.live === null ? [] : [shown.live])];
+  const names = [...new Set(all.map(({ adapter }) => adapter))];
+  const named = names.some((name) => name !== undefined);
+  return names.map((name) => ({
+    heading: named ? `<h2 class="adapter">${escapeHtml(name ?? "Before there were names")}</h2>` : "",
+    past: named && name === undefined,
+    versions: shown.versions.filter(({ adapter }) => adapter === name),
+    runs: shown.runs.filter(({ adapter }) => adapter === name),
+    live: shown.live?.adapter === name ? shown.live : null,
+  }));
 }
 
 function state(shown: Shown): string {
@@ -81,9 +106,9 @@ function state(shown: Shown): string {
   return `${words}<p>${button("train", never ? "Train" : "Train again")}</p>`;
 }
 
-function chart(shown: Shown): string {
-  const curves = shown.runs.map(curveOf);
-  const drawn = lossChart(shown.live === null ? curves : [...curves, shown.live]);
+function chart(part: Part): string {
+  const curves = part.runs.map(curveOf);
+  const drawn = lossChart(part.live === null ? curves : [...curves, part.live]);
   return drawn === "" ? "" : `<h3>Loss</h3>${drawn}`;
 }
 
@@ -99,19 +124,20 @@ export function usable(version: Version): boolean {
   return version.state === "complete" || version.state === "unsealed";
 }
 
-function versions(shown: Shown): string {
-  if (shown.versions.length === 0) {
+function versions(part: Part): string {
+  if (part.versions.length === 0) {
     return "";
   }
-  const rows = [...shown.versions].reverse().map((version) => {
+  const rows = [...part.versions].reverse().map((version) => {
     const action = version.current
       ? '<span class="current">current</span>'
       : usable(version)
-        ? button("rollback", "Use", version.version)
+        ? button("rollback", "Use", version)
         : `<span class="quiet" title="${escapeHtml(version.reason ?? "")}">${escapeHtml(version.state)}</span>`;
     return (
       `<tr><td>${version.version}</td><td>${when(version.when)}</td>` +
-      `<td>${number(version.loss)}</td><td>${version.sections ?? ""}</td><td>${action}</td></tr>`
+      `<td>${number(version.loss)}</td><td>${version.sections ?? ""}</td>` +
+      `<td>${part.past ? "" : action}</td></tr>`
     );
   });
   return (
@@ -142,8 +168,11 @@ function runs(found: readonly Run[]): string {
   );
 }
 
-function button(action: string, title: string, version?: number): string {
-  const about = version === undefined ? "" : ` data-version="${version}"`;
+function button(action: string, title: string, of?: Version): string {
+  const about =
+    of === undefined
+      ? ""
+      : ` data-version="${of.version}" data-adapter="${escapeHtml(of.adapter ?? "")}"`;
   return `<button data-action="${action}"${about}>${escapeHtml(title)}</button>`;
 }
 
@@ -167,6 +196,8 @@ function when(written: string | null): string {
 const STYLE = `
 body { padding: 0 12px 12px; font-size: var(--vscode-font-size); color: var(--vscode-foreground); }
 h2 { font-size: 1.1em; margin: 12px 0 4px; overflow-wrap: anywhere; }
+h2.adapter { margin-top: 24px; padding-top: 8px;
+     border-top: 1px solid var(--vscode-editorWidget-border, var(--vscode-widget-border)); }
 h3 { font-size: 0.85em; font-weight: 600; text-transform: uppercase; letter-spacing: 0.04em;
      margin: 18px 0 4px; color: var(--vscode-descriptionForeground); }
 p { margin: 6px 0; }
@@ -204,12 +235,14 @@ const vscode = acquireVsCodeApi();
 const main = document.getElementById("main");
 main.addEventListener("click", (event) => {
   const pressed = event.target.closest("button");
-  if (pressed) vscode.postMessage({ action: pressed.dataset.action, version: Number(pressed.dataset.version) });
+  if (!pressed) return;
+  const { action, version, adapter } = pressed.dataset;
+  vscode.postMessage({ action, version: Number(version), adapter });
 });
 window.addEventListener("message", (event) => {
-  const { action, version } = document.activeElement?.dataset ?? {};
+  const was = document.activeElement?.dataset ?? {};
   main.innerHTML = event.data.body;
-  if (action) main.querySelector('button[data-action="' + action + '"]' +
-    (version ? '[data-version="' + version + '"]' : ""))?.focus();
+  const same = ({ dataset }) => ["action", "version", "adapter"].every((key) => dataset[key] === was[key]);
+  [...main.querySelectorAll("button")].find(same)?.focus();
 });
 `;

@@ -28,6 +28,7 @@ export interface Job {
   readonly rows: number | null;
   readonly loss: number | null;
   readonly secondsLeft: number | null;
+  readonly adapter: string | null;
 }
 
 export interface LastJob {
@@ -36,6 +37,7 @@ export interface LastJob {
   readonly ending: "done" | "failed" | "unavailable" | "cancelled";
   readonly message: string;
   readonly version: number | null;
+  readonly adapter: string | null;
 }
 
 export interface Status {
@@ -58,6 +60,7 @@ export interface SectionResult {
   readonly adapted: string | null;
   readonly reference: string | null;
   readonly modelVersion: number | null;
+  readonly adapter: string | null;
   readonly error: string | null;
 }
 
@@ -73,6 +76,7 @@ export interface TrainingProgress {
   readonly total_steps: number;
   readonly phase: string;
   readonly loss?: number;
+  readonly adapter?: string;
 }
 
 export interface Version {
@@ -92,12 +96,29 @@ export interface Version {
 
 export interface Run {
   readonly run: number | null;
+  readonly adapter?: string;
   readonly version: number | null;
   readonly when: string | null;
   readonly seconds: number | null;
   readonly loss: number | null;
   readonly validationLoss: number | null;
   readonly steps: readonly { readonly step: number; readonly loss: number | null }[];
+}
+
+/** The named adapters of a document, none for one without. */
+export interface Adapters {
+  readonly adapters: readonly { readonly adapter: string; readonly version: number | null }[];
+  readonly gate: boolean;
+}
+
+export interface Answered {
+  readonly text: string;
+  readonly version: number | null;
+  readonly shares: readonly {
+    readonly adapter: string;
+    readonly version: number;
+    readonly weight: number;
+  }[];
 }
 
 export interface ExportTarget {

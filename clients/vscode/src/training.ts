@@ -8,8 +8,16 @@ import * as path from "node:path";
 import * as vscode from "vscode";
 
 import type { Run, Status, TrainingProgress, Version } from "./protocol";
-import { body, ended, page, type Shown } from "./page";
+import { body, ended, page, type Pressed, type Shown } from "./page";
 import type { Server } from "./server";
+
+/** The run that goes on, as far as it was told. */
+interface Live {
+  readonly run: number;
+  readonly adapter: string | undefined;
+  readonly name: string;
+  readonly points: { step: number; loss: number }[];
+}
 
 const VIEW = "dlm.training";
 const DRAW_MILLISECONDS = 200;
@@ -21,7 +29,7 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
   private versions: readonly Version[] = [];
   private runs: readonly Run[] = [];
   private problem: string | null = null;
-  private live: { step: number; loss: number }[] = [];
+  private live: Live | null = null;
   private timer: NodeJS.Timeout | undefined;
   private readonly owned: vscode.Disposable[];
 
@@ -40,7 +48,7 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
     this.view = view;
     view.webview.options = { enableScripts: true, localResourceRoots: [] };
     view.webview.html = page(randomBytes(16).toString("base64"), this.shown());
-    view.webview.onDidReceiveMessage((said: { action: string; version: number }) => this.act(said));
+    view.webview.onDidReceiveMessage((said: Pressed) => this.act(said));
     view.onDidChangeVisibility(() => this.load());
     view.onDidDispose(() => {
       this.view = undefined;
@@ -86,7 +94,7 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
       return;
     }
     this.document = document.uri;
-    [this.versions, this.runs, this.problem, this.live] = [[], [], null, []];
+    [this.versions, this.runs, this.problem, this.live] = [[], [], null, null];
     void this.load();
   }
 
@@ -94,7 +102,7 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
     const before = this.status;
     this.status = status;
     if (status.job?.id !== before?.job?.id) {
-      this.live = [];
+      this.live = null;
     }
     if (before?.job !== null && before?.job?.id !== status.job?.id) {
       void this.load();
@@ -103,10 +111,18 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
   }
 
   private progressed(progress: TrainingProgress): void {
-    if (progress.loss !== undefined && this.isAboutDocument(this.status)) {
-      this.live.push({ step: progress.step, loss: progress.loss });
-      this.draw();
+    if (progress.loss === undefined || !this.isAboutDocument(this.status)) {
+      return;
     }
+    if (this.live?.run !== progress.run_id) {
+      if (this.live !== null) {
+        // The run before has ended, and its version is there.
+        void this.load();
+      }
+      this.live = { run: progress.run_id, adapter: progress.adapter, name: "This run", points: [] };
+    }
+    this.live.points.push({ step: progress.step, loss: progress.loss });
+    this.draw();
   }
 
   private isAboutDocument(status: Status | undefined): boolean {
@@ -126,7 +142,7 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
       busy,
       versions: this.versions,
       runs: ended(this.runs, busy),
-      live: this.live.length > 0 ? { name: "This run", points: [...this.live] } : null,
+      live: this.live,
       problem: this.problem,
     };
   }
@@ -141,14 +157,17 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
     }, DRAW_MILLISECONDS);
   }
 
-  private act(said: { action: string; version: number }): void {
+  private act(said: Pressed): void {
     const uri = this.document;
     if (said.action === "cancel") {
       void vscode.commands.executeCommand("dlm.cancel");
     } else if (said.action === "train") {
       void vscode.commands.executeCommand("dlm.train", uri);
     } else if (said.action === "rollback" && Number.isInteger(said.version)) {
-      void vscode.commands.executeCommand("dlm.rollback", uri, said.version);
+      void vscode.commands.executeCommand("dlm.rollback", uri, {
+        version: said.version,
+        adapter: said.adapter || undefined,
+      });
     }
   }
 }

@@ -38,7 +38,7 @@ export function jobText(status: Status): string | undefined {
   }
   const doing =
     job.phase === "training" || job.phase === "answering" || job.phase === "exporting"
-      ? DOING[job.kind]
+      ? DOING[job.kind] + (job.adapter === null ? "" : ` ${job.adapter}`)
       : job.phase;
   const queued = status.queued > 0 ? ` (+${status.queued})` : "";
   return `dlm ${[doing, ...figures(job)].join(" · ")}${queued}`;
@@ -86,7 +86,8 @@ export function standing(status: Status | undefined, uri: string): Said {
   const last = status.last;
   if (last !== null && last.uri === uri && last.ending !== "cancelled") {
     const bad = last.ending === "failed" || last.ending === "unavailable";
-    const version = last.version === null ? "" : ` version ${last.version}`;
+    const of = last.adapter === null ? "" : ` ${last.adapter}`;
+    const version = last.version === null ? "" : `${of} version ${last.version}`;
     return {
       text: bad ? `dlm ${DOING[last.kind]} ${last.ending}` : `dlm${version}`,
       detail: last.message,

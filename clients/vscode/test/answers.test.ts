@@ -15,6 +15,7 @@ function result(more: Partial<SectionResult> = {}): SectionResult {
     adapted: "Ana keeps it.",
     reference: "Ana keeps it.",
     modelVersion: 3,
+    adapter: null,
     error: null,
     ...more,
   };
@@ -34,6 +35,7 @@ test("one line says how it ended, what was answered and what the base says", () 
     [{ adapted: "  " }, "→ (no words)"],
     [{ state: "error", error: "the engine died: start it again" }, "⚠ the engine died: start it again"],
     [{ pair: null, question: "And now?" }, "And now? → Ana keeps it."],
+    [{ pair: null, question: "And now?", adapter: "harbour" }, "And now? (harbour) → Ana keeps it."],
   ];
   for (const [more, expected] of cases) {
     assert.equal(summary(result(more)), expected);
@@ -71,6 +73,7 @@ test("the hover has all of it, once, and leaves out what there is not", () => {
   );
   assert.deepEqual(details(result({ base: "x" })).map(([heading]) => heading), ["", "Adapted", "Base"]);
   assert.match(details(result({ state: "stale" }))[0]?.[1] ?? "", /stale.*version 3/);
+  assert.match(details(result({ adapter: "harbour" }))[0]?.[1] ?? "", /, harbour version 3$/);
 });
 
 test("an answer is compared with what says something else", () => {

@@ -103,6 +103,31 @@ test("what can be pressed follows from what is there", () => {
   assert.ok(!usable({ ...VERSION, state: "rejected" }));
 });
 
+test("each named adapter has its own loss, versions and runs, and is gone back by name", () => {
+  const of = (adapter: string): object => ({ adapter });
+  const made = body(
+    shown({
+      versions: [
+        { ...VERSION, current: false },
+        { ...VERSION, ...of("harbour"), current: false },
+        { ...VERSION, ...of("harbour"), version: 2 },
+        { ...VERSION, ...of("kitchen") },
+      ],
+      runs: [RUN, { ...RUN, ...of("harbour") }, { ...RUN, ...of("harbour"), run: 2, version: 2 }],
+      live: { name: "This run", points: [{ step: 1, loss: 1 }], adapter: "kitchen" },
+    }),
+  );
+  const [head, ...groups] = made.split('<h2 class="adapter">');
+  assert.deepEqual(groups.map((group) => group.split("<")[0]), ["Before there were names", "harbour", "kitchen"]);
+  assert.doesNotMatch(head ?? "", /table|svg viewBox="0 0 3/);
+  const [before, harbour, kitchen] = groups;
+  assert.doesNotMatch(before ?? "", /data-action/);
+  assert.deepEqual(harbour?.match(/data-version="\d+" data-adapter="\w*"/g), ['data-version="1" data-adapter="harbour"']);
+  assert.equal(harbour?.match(/<polyline/g)?.length, 2);
+  assert.match(kitchen ?? "", /class="newest dot"/);
+  assert.doesNotMatch(kitchen ?? "", /<polyline|data-action/);
+});
+
 test("the run that goes on is not listed as one that has failed", () => {
   const half = { ...RUN, run: 2, version: null, seconds: null };
   assert.deepEqual(ended([RUN, half], true), [RUN]);

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { asked } from "../src/arguments";
+import { adapterRows, answeredBy, evenMix } from "../src/named";
 import type { Job, Status } from "../src/protocol";
 import { configurationReply, serverSettings } from "../src/settings";
 import { asExported, choices } from "../src/targets";
@@ -21,6 +22,7 @@ const JOB: Job = {
   rows: 13,
   loss: 0.51234,
   secondsLeft: 3.2,
+  adapter: null,
 };
 
 const STATUS: Status = { engine: "busy", job: JOB, queued: 0, message: null, last: null };
@@ -31,6 +33,8 @@ test("the status item says what is done, how far it is and how long it may take"
   const starting = { ...JOB, phase: "starting", step: null, known: null, secondsLeft: null };
   assert.equal(jobText({ ...STATUS, job: starting, queued: 2 }), "dlm starting (+2)");
   assert.equal(jobText(IDLE), undefined);
+  const named = { ...JOB, adapter: "harbour", known: null, secondsLeft: null };
+  assert.equal(jobText({ ...STATUS, job: named }), "dlm training harbour · step 12/72");
   assert.deepEqual(jobDetail({ ...STATUS, queued: 1 }), [
     "training, saved",
     "8 of 13 known",
@@ -46,9 +50,10 @@ test("sizes of bases", () => {
 });
 
 test("how a document stands", () => {
-  const last = { kind: "train", uri: JOB.uri, ending: "done", message: "13 of 13", version: 4 } as const;
+  const last = { kind: "train", uri: JOB.uri, ending: "done", message: "13 of 13", version: 4, adapter: null } as const;
   const here = (status: Status) => standing(status, JOB.uri);
   assert.deepEqual(here({ ...IDLE, last }), { text: "dlm version 4", detail: "13 of 13", severity: "none" });
+  assert.equal(here({ ...IDLE, last: { ...last, adapter: "harbour" } }).text, "dlm harbour version 4");
   assert.equal(here({ ...IDLE, last: { ...last, ending: "failed" } }).severity, "error");
   assert.equal(here({ ...IDLE, last: { ...last, ending: "cancelled" } }).text, "dlm");
   assert.equal(standing({ ...IDLE, last }, "file:///other.dlm").text, "dlm");
@@ -93,6 +98,33 @@ test("the export picker has the document's choice first under each target", () =
     "Exported 1 file to /x. Asked, it answers: “Ana keeps it.”",
   );
   assert.equal(asExported({ folder: "/x", files: ["a", "b"], answer: null }), "Exported 2 files to /x.");
+});
+
+test("who of several adapters is asked or exported, and who is said to have answered", () => {
+  const adapters = [
+    { adapter: "harbour", version: 2 },
+    { adapter: "kitchen", version: null },
+    { adapter: "pantry", version: 1 },
+  ];
+  const rows = (gate: boolean, purpose: "ask" | "export") =>
+    adapterRows({ adapters, gate }, purpose).map(({ label, description }) => `${label}: ${description}`);
+  const named = ["harbour: version 2", "kitchen: not trained yet", "pantry: version 1"];
+  const mix = "A mix…: their sum, each with a weight";
+  assert.deepEqual(rows(false, "ask"), [...named, mix]);
+  assert.deepEqual(rows(true, "export"), [...named, mix]);
+  assert.deepEqual(rows(true, "ask"), ["By question: the gate weighs all of them", ...named, mix]);
+  const chosen = adapterRows({ adapters, gate: true }, "ask").map((row) => row.chosen);
+  assert.deepEqual(chosen, [{}, ...adapters.map(({ adapter }) => ({ adapter })), undefined]);
+  assert.deepEqual(adapterRows({ adapters: adapters.slice(1, 2), gate: true }, "ask"), []);
+  assert.equal(evenMix({ adapters, gate: false }), "harbour=0.5,pantry=0.5");
+
+  const share = (adapter: string, weight: number) => ({ adapter, version: 2, weight });
+  const by = (version: number | null, ...shares: ReturnType<typeof share>[]) =>
+    answeredBy({ text: "", version, shares });
+  assert.deepEqual(
+    [by(null), by(3), by(2, share("harbour", 1)), by(null, share("harbour", 0.891), share("kitchen", 0.109))],
+    ["base", "version 3", "harbour version 2", "harbour 0.89 + kitchen 0.11"],
+  );
 });
 
 test("probes of an outline, each with an id of its own", () => {

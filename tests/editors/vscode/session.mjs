@@ -2,6 +2,7 @@
 
 import { readFileSync } from "node:fs";
 
+import { namedAdapters } from "./named.mjs";
 import { exportFirst } from "./steps.mjs";
 
 export async function run(workbench, step, settings) {
@@ -184,4 +185,6 @@ export async function run(workbench, step, settings) {
 
   // No other program knows the tokenizer of a base made up for tests: that has to be said.
   await step("export", () => exportFirst(workbench, settings, "cannot hold this base"));
+
+  await namedAdapters(workbench, step, settings);
 }

@@ -6,13 +6,16 @@ it. With DLM_PICTURES=docs/images the pictures of the docs are made on the way.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from tests.editors.vscode.conftest import Editor
 from tests.tiny import write_base
+from tests.training.named import DLM_ID, named_text
 
 from dlm_engine.bases import Weights
+from dlm_engine.document import new_id
 
 BODY = """\
 ::instruction::
@@ -52,6 +55,11 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny-base")
     notes = editor.folder / "notes.dlm"
     notes.write_text(document(base))
+    topics = editor.folder / "topics.dlm"
+    lamp, code = ("Who keeps the lamp?", "Ana keeps it."), ("What is the code?", "It is 4417.")
+    text = named_text(base, (lamp,), (code,), settings="  num_epochs: 26\n")
+    # A store of its own.
+    topics.write_text(text.replace(DLM_ID, new_id()))
 
     seen = editor.drive(
         "session",
@@ -64,6 +72,11 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
             "before": "It is 4417.",
             "after": "It is 9.",
             "moved": "In Vik.",
+        },
+        named={
+            "file": topics.name,
+            "question": "Tell me of the sea and of the boats on it.",
+            "line": text.splitlines().index("It is 4417.") + 1,
         },
     )
 
@@ -87,6 +100,19 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
         BODY.replace("It is 4417.", "It is 9.").replace("In Norby.", "In Vik."),
     )
     assert "choose another base" in seen["export"].seen
+
+    trained = seen["named: train"].seen
+    assert list(trained) == ["harbour", "kitchen"]
+    assert all(len(rows) == 1 and "current" in rows[0] for rows in trained.values())
+    *growing, whole = seen["named: an answer as it comes"].seen
+    assert whole.endswith("*topics.dlm, harbour 0.5 + kitchen 0.5*")
+    grown = [text.removesuffix("…") for text in growing]
+    assert len(set(grown)) >= 2
+    assert all(later.startswith(text) for text, later in pairwise([*grown, whole])), grown
+    assert "training.adapters" in seen["named: export"].seen
+    back = seen["named: roll back"].seen
+    assert ["current" in row for row in back["kitchen"]] == [False, True]
+    assert back["harbour"] == trained["harbour"]
 
 
 @pytest.mark.slow

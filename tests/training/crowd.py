@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,8 +24,8 @@ from tests.crash.lines import Lines
 
 @dataclass(frozen=True)
 class Order:
-    """A run over `documents` (the last one for all further processes), which each process does in
-    `home` or, other than the first, where there are some, in `others`.
+    """A run over `documents` (the last one for all further processes) in `home`, which other
+    processes than the first have as `elsewhere` if that is given, as other machines would.
 
     `dies`: a process and the how manieth of its packs it dies in. `keeps`: a state after each step.
     `scarce`: a process in which no more than two rows go through at once. `stops`: the step after
@@ -34,6 +35,8 @@ class Order:
     documents: tuple[str, ...]
     home: str
     world: int
+    elsewhere: str | None = None
+    seed: int | None = None
     start: str = "auto"
     max_steps: int | None = None
     early_stop: int | None = None
@@ -76,7 +79,9 @@ class Crowd:
         folder = Path(self._lines.next(240))
         assert folder.name, "they never ended"
         files = [folder / str(rank) for rank in range(order.world)]
-        return [Told(**json.loads(f.read_text())) if f.exists() else None for f in files]
+        told = [Told(**json.loads(f.read_text())) if f.exists() else None for f in files]
+        shutil.rmtree(folder)
+        return told
 
 
 @contextmanager
@@ -148,16 +153,18 @@ def carry_out(order: Order, rank: int) -> Told:
 
     Trainee.hidden = hidden  # type: ignore[method-assign]
     document = order.documents[min(rank, len(order.documents) - 1)]
+    home = order.elsewhere if rank and order.elsewhere else order.home
     request = jobs.TrainRequest(
         Path(document),
-        Path(order.home),
+        Path(home),
         jobs.Start(order.start),
+        order.seed,
         max_steps=order.max_steps,
         early_stop=order.early_stop,
         time_limit=order.time_limit,
         place=jobs.Place(rank, order.world, rank, order.world) if order.world > 1 else None,
     )
-    writing = Writing(order.home)
+    writing = Writing(home)
     outcome, error = None, ""
     try:
         outcome = jobs.train(request, tell, lambda: len(steps) == order.stops)

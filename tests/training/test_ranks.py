@@ -141,10 +141,13 @@ def test_only_the_first_writes(processes: Crowd, order: Order) -> None:
     assert second.ending == "trained"
 
 
-@pytest.mark.parametrize("worlds", [(2, 1), (1, 2), (2, 3)], ids=str)
-@pytest.mark.parametrize("kind", ["dropout", "dpo"])
+@pytest.mark.parametrize(
+    ("kind", "worlds"),
+    [("dropout", (2, 1)), ("dropout", (1, 2)), ("dropout", (2, 3)), ("dpo", (2, 1))],
+    ids=str,
+)
 def test_a_run_goes_on_with_another_number_of_processes(
-    processes: Crowd, tiny_base: Path, tmp_path: Path, worlds: tuple[int, int], kind: str
+    processes: Crowd, tiny_base: Path, tmp_path: Path, kind: str, worlds: tuple[int, int]
 ) -> None:
     order = written(tiny_base, tmp_path, kind)
     whole = led(processes, alone(order))
@@ -154,6 +157,20 @@ def test_a_run_goes_on_with_another_number_of_processes(
     ended = led(processes, replace(order, world=worlds[1], start="resume"))
     assert begun.losses + ended.losses == pytest.approx(whole.losses, rel=1e-5)
     require_same_end(ended, whole)
+
+
+@pytest.mark.parametrize("kind", ["some", "dpo"])
+def test_only_the_first_has_the_store(
+    processes: Crowd, tiny_base: Path, tmp_path: Path, kind: str
+) -> None:
+    order = written(tiny_base, tmp_path, kind)
+    apart = replace(order, elsewhere=str(tmp_path / "elsewhere"))
+    whole = led(processes, replace(alone(order), seed=7))
+    begun = led(processes, replace(apart, seed=7, stops=1))
+    # It knows with which seed that run was begun.
+    ended = led(processes, replace(apart, start="resume"))
+    assert begun.losses + ended.losses == pytest.approx(whole.losses, rel=1e-5)
+    assert not (tmp_path / "elsewhere" / "store").exists()
 
 
 @pytest.mark.parametrize("dies", [0, 1])

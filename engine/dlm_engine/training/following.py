@@ -134,12 +134,13 @@ def _build(todo: Order, given: Given, resident: Resident) -> Built:
             settings = wishes.grown(first, alpha)
     trainee = attach(given, settings, resident)
     packs = [Laid(*each) for each in lay(trainee, given.packs)]
-    if wishes is not None and settings.rank > first:
-        trainee.train_columns_from(first)
-    trainee.freeze_listening()
     ranks.share(_adapter(trainee))
     # Behind what is shared: on one machine it is kept by then, and only read.
     anchors = anchors_of(everyday_of(given, trainee, resident, lambda _: None))
+    # Behind that: taking the adapter off to look at the base has PEFT train all of it again.
+    if wishes is not None and settings.rank > first:
+        trainee.train_columns_from(first)
+    trainee.freeze_listening()
     run = Run(trainee, settings, packs, anchors)
     if wishes is not None:
         grouped = pair_packs(settings, given.pairs)

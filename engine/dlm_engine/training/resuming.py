@@ -22,16 +22,15 @@ _REMEDY = "leave it out to go on with that run, or leave out --resume"
 def as_begun(case: Case, request: TrainRequest, say: Callable[[str], None]) -> TrainRequest:
     """`request`, which resumes, with the flags of the run that it goes on with.
 
-    Of several processes the first one looks, as others may be where no state is.
+    Of several processes the first finds them, as it has the store.
 
     Raises:
         UsageError: a flag contradicts that run, or that run cannot be resumed.
         TrainingError: a state cannot be read.
-        ProcessLost: the process that looks ended.
     """
-    same = _as_begun(case, request, say) if ranks.leads() else request
-    seed, all_layers, phase = ranks.told([same.seed, same.all_layers, same.phase])
-    return replace(request, seed=seed, all_layers=all_layers, phase=Phase(phase))
+    found = _as_begun(case, request, say) if ranks.leads() else request
+    seed, all_layers, phase = ranks.told([found.seed, found.all_layers, found.phase])
+    return replace(found, seed=seed, all_layers=all_layers, phase=Phase(phase))
 
 
 def _as_begun(case: Case, request: TrainRequest, say: Callable[[str], None]) -> TrainRequest:

@@ -275,8 +275,8 @@ def _kept_when_lost(stage: Stage, around: Around, run: Run) -> Iterator[None]:
         yield
     except ProcessLost:
         if stage.keeps and run.settled and not run.finished:
-            given = around.given
-            folder = checkpoint_path(given.case.store.root, given.case.adapter)
+            case = around.given.case
+            folder = checkpoint_path(case.store.root, case.adapter)
             checkpoint.write_state(folder, _state(stage, around, run))
         raise
 

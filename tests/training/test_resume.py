@@ -18,6 +18,7 @@ from dlm_engine.jobs import (
     Progress,
     Start,
 )
+from dlm_engine.training import given
 
 
 def test_the_same_again_is_unchanged(trained: Place) -> None:
@@ -27,6 +28,15 @@ def test_the_same_again_is_unchanged(trained: Place) -> None:
     assert trained.numbers() == [1]
     assert trained.adapter().stat().st_mtime_ns == before
     assert trained.train(Start.RESUME).ending is Ending.UNCHANGED
+
+
+def test_a_version_that_was_made_in_another_way_is_made_anew(
+    trained: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(given, "RECIPE", given.RECIPE + 1)
+    for start, version in ((Start.AUTO, 2), (Start.FURTHER, 2)):
+        assert trained.train(start).version == version
+    assert trained.numbers() == [1, 2]
 
 
 def test_a_fresh_run_makes_the_same_bytes_again(trained: Place) -> None:

@@ -193,8 +193,8 @@ def _attention(
         reasons.append("attention eager: this model caps its scores, which fused kernels leave out")
         return "eager"
     if hardware.backend == "cpu":
-        # Rows are packed to a few hundred tokens, where eager attention is no faster, and
-        # the gradient of torch's own softmax depends on the number of threads.
+        # Of eager attention the gradient of torch's own softmax depends on the number of
+        # threads. Packs attend in a way of their own (`training.attention`).
         reasons.append("attention sdpa: gives the same bits with any number of threads")
         return "sdpa"
     if hardware.flash_attention and precision == "bf16":

@@ -35,7 +35,7 @@ from dlm_engine.training.settings import Settings
 MOST_KEPT: Final = 512 * 2**20
 _ENDING: Final = ".safetensors"
 #: Raise when a survey of the same packs under the same conditions becomes another.
-_MAKING: Final = 1
+_MAKING: Final = 2
 
 Lay = Callable[[Sequence[Pack]], list[tuple[Pack, torch.Tensor | None]]]
 

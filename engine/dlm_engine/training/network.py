@@ -16,7 +16,7 @@ import copy
 import json
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,6 +28,8 @@ from safetensors.torch import save
 from dlm_engine.bases import Weights
 from dlm_engine.data.packs import Pack
 from dlm_engine.errors import TrainingError
+from dlm_engine.training.attention import attending
+from dlm_engine.training.lowrank import narrowable, narrowed
 
 #: Model types whose transformer is embeddings, layers, norm and nothing else.
 CUTTABLE = frozenset({"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "phi3"})
@@ -81,6 +83,12 @@ class Trainee:
         self.device = self.head.device
         self.dtype = self.inner.norm.weight.dtype
         self._draw_adapter(wiring.seed)
+        # A checkpointed layer is computed once more in the backward pass, in PEFT's way.
+        self._swift = (
+            self.device.type == "cpu" and self.dtype == torch.bfloat16 and not wiring.checkpointing
+        )
+        modules = self.adapted().values() if self._swift else ()
+        self._narrowable = [module for module in modules if narrowable(module)]
         if cuttable:
             self._trunk = _part(self.inner, 0, self.cut)
             self._top = _part(self.inner, self.cut, depth)
@@ -190,9 +198,11 @@ class Trainee:
             if inputs_embeds is None
             else {"inputs_embeds": inputs_embeds}
         )
-        states: torch.Tensor = module(
-            **given, position_ids=pack.positions, attention_mask=mask, use_cache=False
-        ).last_hidden_state
+        attention = attending(self.inner.config, pack.tokens) if self._swift else nullcontext()
+        with attention, narrowed(self._narrowable):
+            states: torch.Tensor = module(
+                **given, position_ids=pack.positions, attention_mask=mask, use_cache=False
+            ).last_hidden_state
         return states
 
     def _draw_adapter(self, seed: int) -> None:

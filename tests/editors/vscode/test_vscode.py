@@ -22,7 +22,7 @@ BODY = """\
 ### Q
 Who keeps the lamp?
 ### A
-Ana keeps it.
+By Ana.
 
 ### Q
 Where is the pier?
@@ -68,7 +68,7 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
         # By then the completion has added a line.
         lines={"version": 3, "unknown": 5, "answer": 23, "place": 18},
         answers={
-            "asked": "Ana keeps it.",
+            "asked": "By Ana.",
             "before": "It is 4417.",
             "after": "It is 9.",
             "moved": "In Vik.",

@@ -104,7 +104,7 @@ def test_a_training_that_fails_is_the_answer(editor: Editor, untrained: Place) -
     untrained.path.write_text(text)
     uri = editor.open(untrained.path)
     error = editor.answer(editor.send_command("dlm.probe", uri=uri))["error"]
-    assert "training.precision fp16" in error["message"]
+    assert "training.precision: float16" in error["message"]
     assert error["data"]["ending"] == "unavailable"
 
 

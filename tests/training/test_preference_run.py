@@ -120,6 +120,14 @@ def test_the_first_loss_is_that_of_no_difference() -> None:
         assert (gains == pytest.approx([1.0] * 4, abs=1e-5)) is alike
 
 
+def test_asking_the_base_leaves_what_is_not_trained_untrained() -> None:
+    """Gradients of lora_A would be computed for nothing."""
+    run = make_run(reference="base")
+    trained = set(run.parameters)
+    run.begin()
+    assert set(run.trainee.parameters()) == trained
+
+
 @pytest.mark.parametrize("changes", [{}, {"reference": "base"}, {"method": "orpo"}], ids=str)
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_stopped_and_resumed_ends_in_the_same_bytes(

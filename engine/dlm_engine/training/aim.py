@@ -285,7 +285,7 @@ def _listen(
         modules[0].register_forward_pre_hook(hook(source)) for source, modules in listeners.items()
     ]
     try:
-        with trainee.model.disable_adapter():
+        with trainee.base_alone():
             for pack, trunk in laid:
                 now[:] = [pack]
                 hidden.append(trainee.hidden(pack, trunk))

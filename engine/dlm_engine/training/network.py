@@ -136,6 +136,18 @@ class Trainee:
             module.lora_A["default"].weight.requires_grad_(False)
 
     @contextmanager
+    def base_alone(self) -> Iterator[None]:
+        """Compute as the base does inside. PEFT's own way leaves every tensor of the adapter
+        trainable behind it, those that were not before too."""
+        trained = {name for name, p in self.model.named_parameters() if p.requires_grad}
+        try:
+            with self.model.disable_adapter():
+                yield
+        finally:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name in trained)
+
+    @contextmanager
     def magnitudes_following(self) -> Iterator[None]:
         """Multiply every magnitude of DoRA by what its row of W + BA grows by inside.
 

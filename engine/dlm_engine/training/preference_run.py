@@ -102,7 +102,7 @@ class PreferenceRun(Run):
         self.before = self._opinions()
         self.reference = self.before
         if self.wishes.method == "dpo" and self.wishes.reference == "base":
-            with self.trainee.model.disable_adapter():
+            with self.trainee.base_alone():
                 self.reference = self._opinions()
         every = (*self.before.values(), *self.reference.values())
         if not all(math.isfinite(value) for pair in every for value in pair):

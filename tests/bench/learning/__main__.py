@@ -28,6 +28,11 @@ from tests.bench.learning.usual import RECIPES
 from dlm_engine.bases import Weights
 
 TREE, EDITS = "tree", "edits"
+#: what the preferences of a document may be learned with, by name
+PREFERRING = {
+    **{name: f"{{preference: {{loss_type: {name}}}}}" for name in ("sigmoid", "hinge", "ipo")},
+    "orpo": "{preference: {method: orpo}}",
+}
 _AGAINST = "harbour"
 
 
@@ -37,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--worlds", nargs="*", default=sorted(WORLDS), choices=sorted(WORLDS))
     parser.add_argument("--without", nargs="*", default=[], choices=[TREE, EDITS])
+    parser.add_argument("--preferring", nargs="+", default=[""], choices=sorted(PREFERRING))
     parser.add_argument("--against-trl", action="store_true", help="also by plain TRL and PEFT")
     options = parser.parse_args(arguments)
     from dlm_engine.bases import obtain_weights, resolve
@@ -49,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     bars: list[Bar] = []
     for world in options.worlds:
         for seed in range(options.seeds):
-            bars += _world(world, seed, weights)
+            for loss in options.preferring:
+                bars += _world(world, seed, weights, loss)
     if TREE not in options.without:
         bars += _tree(weights)
     if EDITS not in options.without:
@@ -64,12 +71,17 @@ def _line(name: str, seconds: float, steps: object, found: Score) -> None:
     print(f"{name:18} {seconds:6.1f} s {steps:>3} steps  {found}", flush=True)
 
 
-def _world(world: str, seed: int, weights: Weights) -> list[Bar]:
+def _world(world: str, seed: int, weights: Weights, loss: str) -> list[Bar]:
     with tempfile.TemporaryDirectory() as folder:
         options = ("--seed", str(seed), "--fresh", "--ignore-lock")
-        trained = train_world(world, Path(folder), *options)
+        trained = train_world(world, Path(folder), *options, training=PREFERRING.get(loss, ""))
         found = score(WORLDS[world], asker(weights, Path(str(trained.result["path"]))))
-    _line(f"{world} seed {seed}", trained.seconds, trained.result["steps"], found)
+    _line(
+        " ".join(filter(None, (world, loss, f"seed {seed}"))),
+        trained.seconds,
+        trained.result["steps"],
+        found,
+    )
     for question in found.lost:
         print(f"{'':19}lost: {question}")
     bars = bars_of(world, found, trained.seconds)

@@ -149,8 +149,11 @@ IDS = {
 }
 
 
-def document_of(world: str) -> str:
-    """The world as a document with nothing set but the base."""
+def document_of(world: str, training: str = "") -> str:
+    """The world as a document with nothing set but the base and the YAML `training`."""
+    if training:
+        base = "base_model: smollm2-135m\n"
+        return document_of(world).replace(base, f"{base}training: {training}\n")
     if world in _WRITTEN:
         return _WRITTEN[world].read_text(encoding="utf-8")
     pairs = "\n\n".join(f"### Q\n{f.question}\n### A\n{f.answer}" for f in WORLDS[world])

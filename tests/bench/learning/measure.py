@@ -56,11 +56,12 @@ class Score:
         )
 
 
-def train_world(world: str, folder: Path, *options: str) -> Trained:
-    """Write the world's document into `folder` and train it with the command line."""
+def train_world(world: str, folder: Path, *options: str, training: str = "") -> Trained:
+    """Write the world's document, with `training` set, into `folder` and train it with the
+    command line."""
     folder.mkdir(parents=True, exist_ok=True)
     document = folder / f"{world}.dlm"
-    document.write_text(document_of(world), encoding="utf-8")
+    document.write_text(document_of(world, training), encoding="utf-8")
     return train_file(document, *options)
 
 

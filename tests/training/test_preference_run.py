@@ -34,6 +34,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "sigmoid": {},
     "hinge": {"loss_type": "hinge"},
     "ipo": {"loss_type": "ipo"},
+    "ipo, beta from the pairs": {"loss_type": "ipo", "beta": None},
     "base": {"reference": "base"},
     "orpo": {"method": "orpo"},
 }
@@ -118,6 +119,18 @@ def test_the_first_loss_is_that_of_no_difference() -> None:
         chosen = [run.before[p.key][0] / p.chosen.supervised for p in pairs.pairs]
         gains = [loss + CHOSEN_WEIGHT * mean for loss, mean in zip(losses, chosen, strict=True)]
         assert (gains == pytest.approx([1.0] * 4, abs=1e-5)) is alike
+
+
+@pytest.mark.parametrize("behind", [0.0, 6.5])
+def test_ipo_goes_as_far_as_its_hardest_pair_needs(behind: float) -> None:
+    """Of pairs whose rejected answer is up to `behind` nats a token ahead."""
+    run = make_run(loss_type="ipo", beta=None)
+    run.reference = {
+        key: (-1.0 * chosen, (behind * number / 3 - 1) * rejected)
+        for number, (key, (chosen, rejected)) in enumerate(run._lengths.items())
+    }
+    goal = 1 / (2 * run.beta)
+    assert goal == pytest.approx(max(2.0, behind + PREFERRED + 1))
 
 
 def test_asking_the_base_leaves_what_is_not_trained_untrained() -> None:

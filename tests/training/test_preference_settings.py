@@ -32,6 +32,16 @@ def test_what_is_left_out_is_chosen_with_its_reason() -> None:
     assert settled.packs_per_step == 2
 
 
+def test_ipo_without_a_beta_takes_it_from_the_pairs() -> None:
+    settled = settle(preference={"loss_type": "ipo"})
+    assert settled.beta is None
+    assert "preference.beta" in names(settled)
+    assert "from the pairs" in settled.objective
+    written = settle(preference={"loss_type": "ipo", "hyperparams": {"beta": 0.1}})
+    assert written.beta == 0.1
+    assert "preference.beta" not in names(written)
+
+
 def test_what_is_written_holds() -> None:
     numbers = {"beta": 0.3, "alpha": 0.2, "learning_rate": 5e-6, "num_epochs": 3}
     wishes = {"method": "orpo", "loss_type": "ipo", "reference": "base", "hyperparams": numbers}

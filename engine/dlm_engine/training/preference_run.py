@@ -17,6 +17,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Final
 
 import torch
 
@@ -46,6 +47,11 @@ class LaidPairs:
     laid: Laid
     pairs: tuple[Pair, ...]
 
+
+#: How far, in nats a token, IPO is to go beyond what the hardest pair needs, as a square's end is
+#: only approached; and at least.
+_BEYOND: Final = 1.0
+_LEAST_GAIN: Final = 2.0
 
 #: log-probabilities of a pair's chosen and rejected answer, by the pair's key
 Thoughts = dict[str, tuple[float, float]]
@@ -146,6 +152,18 @@ class PreferenceRun(Run):
             accuracy_after=sum(margin > 0 for margin in after) / count,
         )
 
+    @property
+    def beta(self) -> float:
+        """DPO's beta: the author's, or for IPO what lets the hardest pair be preferred.
+
+        IPO wants every pair to gain 1/(2·beta) nats a token and no more, so a pair whose rejected
+        answer is further ahead than that would never be.
+        """
+        if self.wishes.beta is not None:
+            return self.wishes.beta
+        hardest = max(-self._margin(self.reference, key) for key in self.reference)
+        return 1 / (2 * max(_LEAST_GAIN, hardest + PREFERRED + _BEYOND))
+
     def _accumulate(self) -> tuple[float, float, int]:
         """As `Run._accumulate`; the loss is the pairs' mean, tokens are those of both sides."""
         batch = self._pairs_now()
@@ -200,8 +218,12 @@ class PreferenceRun(Run):
             "sigmoid": preference.sigmoid,
             "hinge": preference.hinge,
             "ipo": preference.ipo,
-        }[self.wishes.loss_type]
-        return loss(policy, reference, self.wishes.beta) - CHOSEN_WEIGHT * policy.mean_chosen
+        }[self.wishes.loss_type](policy, reference, self.beta)
+        if self.wishes.loss_type == "ipo":
+            # Its slope is 1/beta where a pair has gained nothing, ten times that of the rows and
+            # the everyday questions that are trained along: they would go unheard.
+            loss = self.beta * loss
+        return loss - CHOSEN_WEIGHT * policy.mean_chosen
 
     def _note(self, each: LaidPairs, thought: Thought, found: Thoughts) -> None:
         sums = zip(thought.chosen.tolist(), thought.rejected.tolist(), strict=True)

@@ -43,7 +43,8 @@ class PreferenceSettings:
     method: Literal["dpo", "orpo"]
     loss_type: Literal["sigmoid", "hinge", "ipo"]
     reference: Literal["base", "pre_adapter"]
-    beta: float
+    #: None for what the pairs need, which only the reference shows (`PreferenceRun.beta`)
+    beta: float | None
     alpha: float
     run: Settings
     #: packs of pairs a step
@@ -57,7 +58,8 @@ class PreferenceSettings:
         """What the loss is, in words."""
         if self.method == "orpo":
             return f"orpo, alpha {self.alpha:g}"
-        return f"dpo {self.loss_type}, beta {self.beta:g}, compared with {self.reference}"
+        beta = "from the pairs" if self.beta is None else f"{self.beta:g}"
+        return f"dpo {self.loss_type}, beta {beta}, compared with {self.reference}"
 
     def facts(self) -> dict[str, object]:
         """Everything that the bytes depend on."""
@@ -106,7 +108,16 @@ def settle_preferences(
             f"every chosen answer {PREFERRED} nats a token likelier than the rejected one, "
             "and as likely as either was",
         )
+    beta = (
+        None
+        if wishes.loss_type == "ipo" and "beta" not in numbers.model_fields_set
+        else numbers.beta
+    )
     if wishes.method == "dpo":
+        if beta is None:
+            chosen(
+                "beta", "from the pairs", "ipo goes as far as beta says; the hardest pair decides"
+            )
         chosen("replay", "the chosen answers", "dpo alone may make both answers unlikelier")
     columns = 0
     if rows and "lora_r" not in training.model_fields_set and training.adapter != "dora":
@@ -127,7 +138,7 @@ def settle_preferences(
         wishes.method,
         wishes.loss_type,
         wishes.reference,
-        numbers.beta,
+        beta,
         numbers.alpha,
         run,
         per_step,

@@ -246,9 +246,10 @@ static bool frontmatter_closes_below(TSLexer *lexer) {
 
 /* Whether a line at column 0 cannot belong to a YAML mapping; reads it to its end. */
 static bool take_unlike_yaml(Reader *r) {
+  static const char BEGINNINGS[] = "*_>[(!`<~.@$/+=";
   int32_t first = peek(r);
   if (first < 0x80 && !is_letter(first) && !is_digit(first) &&
-      !(first > 0 && strchr("*_>[(!`<~.@$/+=", first))) {
+      !(first > 0 && memchr(BEGINNINGS, first, sizeof BEGINNINGS - 1))) {
     take_rest(r);
     return false;
   }

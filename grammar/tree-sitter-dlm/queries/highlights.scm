@@ -1,4 +1,4 @@
-; Captures use the names shared by Neovim, Helix and Zed.
+; Captures use the names shared by Neovim and Helix; Zed's are made of them.
 
 [
   (frontmatter_open)

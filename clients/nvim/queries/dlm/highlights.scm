@@ -1,6 +1,6 @@
 ; Written by scripts/generate_nvim.py.
 
-; Captures use the names shared by Neovim, Helix and Zed.
+; Captures use the names shared by Neovim and Helix; Zed's are made of them.
 
 [
   (frontmatter_open)

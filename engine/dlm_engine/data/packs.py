@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -39,6 +40,11 @@ class Pack:
     prefix: int
     #: (M,) how often the loss of each supervised token counts; None where each counts once
     weights: torch.Tensor | None = None
+
+    @property
+    def kind(self) -> Literal["chat", "text"]:
+        """Of all its rows: `packs_of` puts none of another kind beside them."""
+        return self.rows[0].kind
 
     @property
     def tokens(self) -> int:

@@ -27,7 +27,7 @@ from dlm_engine.training.preference_settings import PreferenceSettings, settle_p
 from dlm_engine.training.settings import Settings
 
 #: Raise when a change of the algorithm makes other bytes from the same inputs.
-RECIPE = 4
+RECIPE = 5
 #: Likewise, of the preference phase.
 PREFERENCE_RECIPE = 1
 

@@ -34,6 +34,8 @@ PACK_TOKENS: Final = 640
 #: Packs whose tokens together stay below this are all taken in every step.
 STEP_TOKENS: Final = 1600
 _HORIZON: Final = 24
+#: Above this share of prose, in supervised tokens, a document is read as prose.
+PROSE_SHARE: Final = 0.7
 #: Passes over a document that is read as prose, and the share of them that the rate rises.
 PROSE_PASSES: Final = 6
 _PROSE_WARMUP: Final = 0.2
@@ -155,7 +157,8 @@ def settle(
         "every row in every step" if packs_per_step >= packs else "a step stays short",
     )
     stop = not authored("num_epochs")
-    dapt = training.cpt.schedule == "dapt"
+    dapt, note = reads_prose(training, rows)
+    notes += [note] if note else []
     passes = training.num_epochs if not stop else PROSE_PASSES if dapt else _HORIZON
     horizon = passes * steps_per_epoch
     cap, least = horizon, 0
@@ -165,6 +168,8 @@ def settle(
         cap = max(horizon, _HORIZON * steps_per_epoch) if asks else horizon
         further = f", and until its answers are known, at most {cap}" if asks else ""
         chosen("steps", f"{horizon}{further}", f"{passes} passes: more recite the text")
+        # Answers are learned by then, or still have a rate to learn with.
+        horizon = 2 * horizon if asks else horizon
     elif stop:
         cap = _CAP_FACTOR * horizon
         chosen("steps", f"until learned, at most {cap}", f"every answer token at p >= {LEARNED}")
@@ -200,6 +205,20 @@ def settle(
         least=least,
         optimizer=training.optimizer,
     )
+
+
+def reads_prose(training: Training, rows: Sequence[Encoded]) -> tuple[bool, Choice | None]:
+    """Whether `rows` are read in a few passes, as prose is, rather than until they are known; the
+    choice, if the author made none."""
+    if training.cpt.schedule != "auto":
+        return training.cpt.schedule == "dapt", None
+    tokens = {"text": 0, "chat": 0}
+    for row in rows:
+        tokens[row.kind] += row.supervised
+    share = tokens["text"] / max(1, sum(tokens.values()))
+    if share <= PROSE_SHARE:
+        return False, None
+    return True, Choice("schedule", "dapt", f"{share:.0%} of what is learned is prose")
 
 
 def pack_rows(training: Training, plan: Plan) -> int | None:

@@ -1,17 +1,19 @@
 """The training loop: packs in, a trained adapter out, one optimiser step at a time.
 
 Each step takes the next packs and the next anchors, adds up the loss per supervised
-token of the whole step (never a mean of means), clips, steps, and looks whether every
-row is known. The order of packs, the dropout and the learning rate are functions of seed
-and step number, so a run that is stopped after any step and resumed goes on as if it
-had not been. Several processes (`ranks.py`) divide the packs and anchors of a step between
-them and take the same steps: what is dropped depends on the pack, not on who computes it.
+token of the whole step (of its answers and of its prose, never a mean over packs), clips,
+steps, and looks whether every row is known. The order of packs, the dropout and the learning
+rate are functions of seed and step number, so a run that is stopped after any step and
+resumed goes on as if it had not been. Several processes (`ranks.py`) divide the packs and
+anchors of a step between them and take the same steps: what is dropped depends on the pack,
+not on who computes it.
 """
 
 from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -284,10 +286,17 @@ class Run:
                     yield work
 
     def _replay(self, weight: float, before: int) -> tuple[float, int]:
-        """Gradients of this step's packs, times `weight`; (loss, supervised tokens)."""
+        """Gradients of this step's packs, times `weight`; (loss, supervised tokens).
+
+        Answers and prose are each divided by the tokens of their kind: a page has fifty times
+        those of an answer, which else takes six times the steps and recites the page by then.
+        """
         trainee = self.trainee
         batch = self._batch(self.step)
-        tokens = sum(laid.pack.supervised for laid in batch)
+        of_kind: Counter[str] = Counter()
+        for laid in batch:
+            of_kind[laid.pack.kind] += laid.pack.supervised
+        tokens = of_kind.total()
         loss, own = 0.0, 0
         for whole in self.own_share(batch, before):
             own += whole.pack.supervised
@@ -296,7 +305,8 @@ class Run:
                 losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
                 counts = laid.pack.weights
                 # Over plain tokens, so that a weight also counts where a step has no other.
-                total = (losses if counts is None else losses * counts).sum() / tokens
+                total = (losses if counts is None else losses * counts).sum()
+                total = total / of_kind[whole.pack.kind]
                 (weight * total).backward()
                 loss += float(losses.detach().sum() / tokens)
                 self.knowledge.note(laid.pack, losses)
@@ -380,8 +390,8 @@ def _sums(
         losses = head_loss(hidden, trainee.head, each.pack.labels, trainee.soft_cap)
         if note is not None:
             note(each.pack, losses)
-        total, tokens = sums.get(each.pack.rows[0].kind, (0.0, 0))
-        sums[each.pack.rows[0].kind] = (
+        total, tokens = sums.get(each.pack.kind, (0.0, 0))
+        sums[each.pack.kind] = (
             total + float(losses.sum()),
             tokens + each.pack.supervised,
         )

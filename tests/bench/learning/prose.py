@@ -133,6 +133,7 @@ def measured(name: str, weights: Any, adapter: Path | None) -> None:
 
 
 SETTINGS = {
+    "as it comes": "",
     "for prose": "  cpt:\n    schedule: dapt\n",
     "for answers": "  cpt:\n    schedule: sft\n",
 }

@@ -75,6 +75,23 @@ def test_the_same_command_is_run_again_without_the_flags_that_are_obeyed(
     assert crowd == Crowd(("", "", ""), 1, 0, None, 29500)
 
 
+def test_one_process_on_the_cpu_is_kept_from_the_gpus(
+    launched: list[tuple[list[str], Crowd]],
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["train", str(path), "--processes", "1"]) == 7
+    ((_, crowd),) = launched
+    assert crowd == Crowd(("",), 1, 0, None, 29500)
+    assert "share" not in capsys.readouterr().err
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    environment = launching._environment(crowd, 0, tmp_path)
+    assert environment["CUDA_VISIBLE_DEVICES"] == ""
+    assert place_of(environment) is None
+
+
 def test_of_a_folder_they_are_given_its_document(
     launched: list[tuple[list[str], Crowd]], tmp_path: Path
 ) -> None:

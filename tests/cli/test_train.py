@@ -163,6 +163,7 @@ def test_every_flag_reaches_the_job(
         ["--early-stop", "3", "--resume"],
         ["--early-stop", "3", "--further"],
         ["--early-stop", "3", "--watch"],
+        ["--early-stop", "3", "--phase", "preference"],
         ["--seed", "-1"],
         ["--seed", "x"],
     ],

@@ -52,6 +52,13 @@ REFUSED = {
     "beta": ("preference:\n    hyperparams:\n      beta: 0", "", "beta", "setting-refused", "0"),
     "gate": (TWO, "", "training.adapters.tone", "setting-refused", "dora"),
     "warm-up": ("cpt: {embed_warmup_steps: 3}", "", "embed_warmup", "setting-refused", "3"),
+    "audio setting": (
+        "audio: {auto_resample: true}",
+        "",
+        "auto_resample",
+        "setting-refused",
+        "true",
+    ),
     "fp16": ("precision: fp16", "", "training.precision", "setting-refused", "fp16"),
     "galore": ("optimizer: galore_adamw", "", "optimizer", "setting-refused", "galore_adamw"),
     "galore 8": (

@@ -36,6 +36,7 @@ _MOST_BYTES: Final = 2 * MOST_BODY
 #: Seconds from the connection to the last byte of the request.
 _DEADLINE: Final = 10.0
 MOST_CONNECTIONS: Final = 32
+_MOST_PORT: Final = 65535
 #: What is still read of a request that was refused, so that the answer arrives (bytes, seconds).
 _MOST_DISCARDED: Final = 1024 * 1024
 _DISCARDING: Final = 1.0
@@ -69,10 +70,13 @@ def address_of(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     known = bool(bare) and (bare != host or ":" not in host)
-    if not (colon and known and port.isascii() and port.isdigit() and int(port[:6]) < 65536):
+    if not (colon and known and port.isascii() and port.isdigit()):
         raise UsageError(
             f"--listen-rpc {text}", "is not HOST:PORT", "127.0.0.1:7464 listens to this machine"
         )
+    if int(port[:6]) > _MOST_PORT:
+        problem = f"the port is too large: there are none above {_MOST_PORT}"
+        raise UsageError(f"--listen-rpc {text[:80]}", problem, "choose a smaller one")
     return bare, int(port)
 
 

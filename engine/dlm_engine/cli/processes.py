@@ -104,7 +104,8 @@ class Wanted:
             self.main_address if (self.num_nodes or 1) > 1 else None,
             _PORT if self.main_port is None else self.main_port,
         )
-        return crowd if crowd.world > 1 else None
+        # Only a process of its own can be kept from the GPUs.
+        return crowd if crowd.world > 1 or self.processes else None
 
 
 def _devices(wanted: str) -> tuple[str, ...]:

@@ -203,7 +203,7 @@ class Audio(Closed):
     auto_resample: bool = Field(
         default=False,
         description="Resample audio that has another rate than the base wants. "
-        "Not used by this version, whose bases read text only.",
+        "This version, whose bases read text only, refuses to train with `true`.",
     )
 
 

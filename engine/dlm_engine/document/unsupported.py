@@ -61,6 +61,12 @@ def refused_settings(
             "computed once, with embeddings that stay as they are",
             REMOVE,
         )
+    if training.audio.auto_resample:
+        yield Refusal(
+            "training.audio.auto_resample",
+            "there is no audio to resample: the bases of this version read text only",
+            REMOVE,
+        )
     listed = {"training": training.target_modules}
     for name, adapter in (training.adapters or {}).items():
         listed[f"training.adapters.{name}"] = adapter.target_modules

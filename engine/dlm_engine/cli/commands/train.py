@@ -191,6 +191,9 @@ def command(
     if early_stop is not None and (resume or further or watch):
         problem = "excludes --resume, --further and --watch"
         raise UsageError("--early-stop", problem, "leave one of them out")
+    if early_stop is not None and phase is Phase.PREFERENCE:
+        problem = "ends the phase that learns prose, and --phase preference leaves that out"
+        raise UsageError("--early-stop", problem, "leave one of them out")
     if further and phase is not Phase.ALL:
         raise UsageError("dlm train", "--further and --phase exclude each other", "choose one")
     if keep is not None and not watch:
@@ -218,7 +221,8 @@ def command(
     if crowd is not None:
         left_out = {field.name for kind in (Wanted, Wishes) for field in fields(kind)}
         arguments = arguments_again(context, path, frozenset(left_out))
-        at.console.status(f"{crowd.world} processes share each step")
+        if crowd.world > 1:
+            at.console.status(f"{crowd.world} processes share each step")
         raise typer.Exit(launch(arguments, crowd, at.console.failure))
     request = TrainRequest(
         path=path,

@@ -393,6 +393,43 @@ def test_what_the_author_fixed_is_not_grown(place: Place, extra: str) -> None:
     assert (value, "fixes the rank" in why) == ("anew", True)
 
 
+@pytest.mark.parametrize(
+    ("setting", "why"),
+    [
+        (
+            "lr_scheduler: linear\n  warmup_ratio: 0.1",
+            "training.lr_scheduler and training.warmup_ratio, which",
+        ),
+        ("grad_accum: 8", "training.grad_accum, which"),
+    ],
+)
+def test_a_rate_that_the_author_fixed_is_kept_to(place: Place, setting: str, why: str) -> None:
+    extra = f"{QUICK}  {setting}\n"
+    place.write(extra=extra)
+    place.train(Start.AUTO)
+    place.write(LATER, extra=extra)
+    told: list[Event] = []
+    place.train(Start.FURTHER, told.append)
+    ((value, reason),) = start_told(told)
+    assert (value, why in reason) == ("anew", True)
+
+
+def test_new_prose_is_read_in_passes_where_the_document_wants_that(place: Place) -> None:
+    extra = f"{QUICK}  cpt: {{schedule: dapt}}\n"
+    place.write(extra=extra)
+    place.train(Start.AUTO)
+    place.write(LATER, extra=extra)
+    told: list[Event] = []
+    place.train(Start.FURTHER, told.append)
+    assert start_told(told)[0][0].startswith("from the current version")
+    with place.document.open("a") as file:
+        file.write("\n::prose::\nThe lamp is lit at dusk.\n")
+    told.clear()
+    place.train(Start.FURTHER, told.append)
+    ((value, reason),) = start_told(told)
+    assert (value, "in passes" in reason) == ("anew", True)
+
+
 def test_without_a_version_it_starts_anew(tiny_base: Path, tmp_path: Path) -> None:
     document = tmp_path / "facts.dlm"
     document.write_text(document_text(str(tiny_base), extra="training:\n  num_epochs: 1\n"))

@@ -317,6 +317,11 @@ REMARKS = {
         PAIRS,
         "training.preference.reference, training.preference.hyperparams.beta",
     ),
+    "of the rows": (
+        "method: dpo\n  lr_scheduler: cosine\n  warmup_ratio: 0.1",
+        PAIRS,
+        "not used while preferences are learned: training.lr_scheduler, training.warmup_ratio",
+    ),
 }
 
 

@@ -18,6 +18,9 @@ from dlm_engine.training.further import Addition
 from dlm_engine.training.given import Given
 from dlm_engine.training.model import Phase, Start, TrainRequest
 
+#: A run further has so few steps that it has a rate and a batch of its own.
+_OF_A_WHOLE_RUN = ("lr_scheduler", "warmup_ratio", "grad_accum")
+
 
 def state_to_resume(given: Given, request: TrainRequest, current: Version | None) -> State | None:
     """What `--resume` goes on with; None where nothing is to be resumed.
@@ -98,10 +101,19 @@ def addition_to(given: Given, current: Version | None, facts: StateFacts | None)
         return "the preferences changed"
     if not given.settings.grows:
         return "the document fixes the rank or the number of epochs, or asks for DoRA"
+    training = given.case.frontmatter.training
+    fixed = [name for name in _OF_A_WHOLE_RUN if name in training.model_fields_set]
+    if fixed:
+        named = " and ".join(f"training.{name}" for name in fixed)
+        return f"the document fixes {named}, which only a whole run keeps to"
     current.verify()
     shape = further.earlier_shape(current.path)
     rows = given.split.train
-    return further.addition(rows, given.questions, facts, *shape, given.settings.rank)
+    found = further.addition(rows, given.questions, facts, *shape, given.settings.rank)
+    prose = not isinstance(found, str) and any(row.kind == "text" for row in found.new)
+    if prose and training.cpt.schedule == "dapt":
+        return "there is new prose, which training.cpt.schedule dapt reads in passes"
+    return found
 
 
 def forget_state_of(case: Case, fingerprint: str) -> None:

@@ -16,6 +16,9 @@ from dlm_engine.store import validate_adapter_name
 from dlm_engine.training import ranks
 from dlm_engine.training.model import Phase
 
+#: settings of `training` that the preference phase, which has its own, does without
+_OF_ROWS = ("lr_scheduler", "warmup_ratio", "num_epochs")
+
 
 def require_supported(document: Document, frontmatter: Frontmatter, modules: Sequence[str]) -> None:
     """Raise `TrainingError` when the document asks for something that cannot be honoured on a
@@ -60,6 +63,10 @@ def require_preferences(
     unread = _unread(wishes)
     if unread:
         remarks.append(f"not read by {wishes.method}: {', '.join(unread)}")
+    others = [name for name in _OF_ROWS if name in frontmatter.training.model_fields_set]
+    if others:
+        named = ", ".join(f"training.{name}" for name in others)
+        remarks.append(f"not used while preferences are learned: {named}")
     return True, tuple(remarks)
 
 

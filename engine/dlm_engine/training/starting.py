@@ -17,6 +17,7 @@ from dlm_engine.training.checkpoint import State, StateFacts
 from dlm_engine.training.further import Addition
 from dlm_engine.training.given import Given
 from dlm_engine.training.model import Phase, Start, TrainRequest
+from dlm_engine.training.settings import reads_prose
 
 #: A run further has so few steps that it has a rate and a batch of its own.
 _OF_A_WHOLE_RUN = ("lr_scheduler", "warmup_ratio", "grad_accum")
@@ -111,8 +112,8 @@ def addition_to(given: Given, current: Version | None, facts: StateFacts | None)
     rows = given.split.train
     found = further.addition(rows, given.questions, facts, *shape, given.settings.rank)
     prose = not isinstance(found, str) and any(row.kind == "text" for row in found.new)
-    if prose and training.cpt.schedule == "dapt":
-        return "there is new prose, which training.cpt.schedule dapt reads in passes"
+    if prose and reads_prose(training, rows)[0]:
+        return "there is new prose, which is read in passes"
     return found
 
 

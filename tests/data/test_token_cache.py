@@ -216,6 +216,15 @@ def test_age_and_size_bound_it(tmp_path: Path) -> None:
     assert (tmp_path / "t").stat().st_size < size
 
 
+def test_a_run_with_nothing_new_keeps_to_the_bounds_on_the_same_day(cache: TokenCache) -> None:
+    window = (Window("ab" * 32, tuple(range(1000)), 1),)
+    assert cache.keep({bytes([n]): window for n in range(4)}, {}, (), (), LIMITS) == ""
+    smaller = Limits(cache.facts().bytes // 2, 90)
+    assert cache.keep({}, {}, [b"\3"], (), smaller) == ""
+    assert cache.facts().texts == 2
+    assert cache.facts().bytes <= smaller.max_bytes
+
+
 def test_what_is_known_of_files_comes_back_by_folder(cache: TokenCache) -> None:
     known = KnownFile(Stamp(3, -1, 2**62, 2**64 - 1), Judged("ab" * 32), 7)
     denied = KnownFile(Stamp(1, 2, 3, 4), Judged("cd" * 32, Reason.SECRET, "line 2"), 8)

@@ -72,7 +72,9 @@ with Store(Path(sys.argv[1]), sys.argv[2]).lock("exporting"):
 """
 
 
-def test_a_store_in_use_is_left_alone(trained: Place) -> None:
+def test_a_store_in_use_is_left_alone_before_anything_is_prepared(
+    trained: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, str(trained.home), DLM_ID],
         stdin=subprocess.PIPE,
@@ -81,7 +83,10 @@ def test_a_store_in_use_is_left_alone(trained: Place) -> None:
     ) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
-        with pytest.raises(StoreLocked, match=rf"process {holder.pid} \(exporting"):
-            trained.train(Start.FRESH)
+        with monkeypatch.context() as patch:
+            for work in ("dlm_engine.case.Case.weights", "dlm_engine.data.sources.expand"):
+                patch.setattr(work, lambda *_: pytest.fail("worked before it said so"))
+            with pytest.raises(StoreLocked, match=rf"process {holder.pid} \(exporting"):
+                trained.train(Start.FRESH)
         holder.communicate("")
     assert trained.numbers() == [1]

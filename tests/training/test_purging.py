@@ -12,7 +12,7 @@ from tests.tiny import FACTS, document_text
 
 from dlm_engine.cli.entry import main
 from dlm_engine.data.token_cache import TokenCache
-from dlm_engine.errors import DlmError, StoreError
+from dlm_engine.errors import DlmError, StoreError, TrainingError
 from dlm_engine.jobs import (
     Ending,
     PurgeOutcome,
@@ -168,6 +168,22 @@ def test_what_is_still_known_is_said_and_nothing_is_deleted(
     request = PurgeRequest(place.document, place.home, unproven=True)
     assert not purge(request).proofs[0].forgotten
     assert place.numbers() == [2]
+
+
+def test_a_source_that_is_not_there_now_was_not_removed(place: Place) -> None:
+    notes = place.document.parent / "notes"
+    notes.mkdir()
+    (notes / "harbour.md").write_text("The harbour freezes in January.\n")
+    text = place.document.read_text().replace(QUICK, f"{QUICK}  sources:\n    - path: notes\n")
+    place.document.write_text(text)
+    assert place.train() is Ending.TRAINED
+    away = notes.rename(notes.with_name("away"))
+    for job in (plan_purging, purge):
+        with pytest.raises(TrainingError, match=r"training\.sources: notes"):
+            job(place.request)
+    assert place.numbers() == [1, 2]
+    away.rename(notes)
+    assert plan_purging(place.request).removed == ()
 
 
 def test_nothing_removed_is_nothing_done(place: Place) -> None:

@@ -185,7 +185,8 @@ class TokenCache:
                 )
             self._let_go(db, limits)
 
-        if not windows and not files and not self._due():
+        new = windows or files
+        if not new and not self._due() and self.facts().bytes <= limits.max_bytes:
             return ""
         return self._write(write)
 

@@ -79,6 +79,24 @@ def held(root: Path, purpose: str, timeout: float) -> Iterator[None]:
         lock.release()
 
 
+def require_free(root: Path) -> None:
+    """Raise `StoreLocked` where the store at `root` is held now; creates nothing.
+
+    Only where someone says so: trying a lock that is free would be in the way of who takes it.
+    """
+    from filelock import FileLock, Timeout
+
+    if (root / OWNER_NAME).exists() and (root / LOCK_NAME).exists():
+        lock = FileLock(root / LOCK_NAME, thread_local=False, fallback_to_soft=False)
+        with suppress(OSError, NotImplementedError):
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise _locked(root) from None
+            lock.release()
+    _await_foreign_release(root, time.monotonic())
+
+
 def lock_owner(root: Path) -> LockOwner | None:
     """What the owner file says; None when there is none or it makes no sense. Never raises."""
     path = root / OWNER_NAME

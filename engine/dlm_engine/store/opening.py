@@ -44,6 +44,11 @@ class Store:
                 return False
         raise StoreError(str(self.root), "is not a folder", "move that file away")
 
+    def require_free(self) -> None:
+        """Raise `StoreLocked` where another process or object holds the store; creates nothing."""
+        if not self._depth:
+            locks.require_free(self.root)
+
     @contextmanager
     def lock(self, purpose: str, timeout: float = 0) -> Iterator[None]:
         """Hold the store while the block runs; nested uses of the same object join in.

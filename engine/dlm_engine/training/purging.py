@@ -157,11 +157,13 @@ def purge(
 def _plan(case: Case) -> PurgePlan:
     from dlm_engine.data import ChatRow, rows_of
     from dlm_engine.data.pairs import preferences_of
-    from dlm_engine.data.sources import expand, source_rows
+    from dlm_engine.data.sources import expand, require_usable, source_rows
 
     if not case.store.exists():
         return PurgePlan((), False, Garbage(()))
     sources = expand(case.frontmatter.training, case.path)
+    # What lies in a folder that is not there now was not removed.
+    require_usable(sources)
     rows = (*rows_of(case.document), *source_rows(sources), *preferences_of(case.document))
     present = {row.key for row in rows}
     removed: dict[str, LearnedRow] = {}

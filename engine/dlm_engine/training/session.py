@@ -79,6 +79,9 @@ def train(
     for remark in remarks:
         tell(Status(remark))
     sinks_of(request.dashboards)
+    if ranks.leads():
+        # Taken below, once there is something to write: what comes before may take minutes.
+        case.store.require_free()
     polite.prepare()
     from dlm_engine.data import injected_rows, rows_of
     from dlm_engine.data.pairs import preferences_of

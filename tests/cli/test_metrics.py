@@ -163,7 +163,7 @@ def test_one_run_with_everything(
     said = capsys.readouterr().out
     assert "run 1: version 7" in said
     assert "prepare 4.0 s" in said
-    assert "after step 20, 4 of 4 known, drift 0.0123" in said
+    assert "sft, after step 20, 4 of 4 known, drift 0.0123" in said
     assert "lora_r = 16: 12 rows" in said
     assert "loss of run 1, sft" in said
     assert re.search(r"^20 +sft +0\.150 ", said, re.MULTILINE)
@@ -195,6 +195,83 @@ def test_json_and_csv_have_every_step(
     assert [(row["run_id"], row["message"]) for row in rows] == [("2", "the disk is full")]
 
 
+@pytest.fixture
+def phased(root: Path) -> Path:
+    """A run of questions, then of preferences."""
+    writer, number = begun(root)
+    writer.add(PhaseRow(number, 0, "prepare", MOMENT, 4.0))
+    writer.add(PhaseRow(number, 1, "sft", MOMENT, 9.0, 6))
+    writer.add(PhaseRow(number, 2, "save", MOMENT, 0.5))
+    writer.add(PhaseRow(number, 3, "preference", MOMENT, 5.0, 7))
+    writer.add(step(number, 1))
+    writer.add(replace(step(number, 1), phase="preference"))
+    writer.add(EvaluationRow(number, "sft", 2, None, 4, 4, 0.0123, MOMENT))
+    none = (None, None, None, None)
+    writer.add(EvaluationRow(number, "preference", 0, *none, MOMENT, 2, -0.25, 0.0))
+    writer.add(EvaluationRow(number, "preference", 3, None, 4, 4, 0.02, MOMENT, 2, 0.75, 0.5))
+    finish(writer, number, steps=5)
+    return root
+
+
+def test_each_phase_is_shown_with_its_version_and_figures(
+    path: Path, phased: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path)]) == 0
+    assert re.search(r"versions 6, 7$", capsys.readouterr().out, re.MULTILINE)
+    assert main(["metrics", "show", str(path), "--run", "1"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "sft 9.0 s (version 6), save 0.5 s, preference 5.0 s (version 7)" in said
+    assert "measured sft, after step 2, 4 of 4 known, drift 0.0123" in said
+    assert "preference, before it, 0 of 2 wanted answers likelier (margin -0.250)" in said
+    assert "after step 3, 4 of 4 known, 1 of 2 wanted answers likelier (margin +0.750)" in said
+    assert main(["metrics", "show", str(path), "--json"]) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    assert [p["adapter_version"] for p in run["phases"]] == [None, 6, None, 7]
+    assert main(["metrics", "show", str(path), "--run", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["evaluations"]
+    assert [(row["step"], row["margin"], row["accuracy"]) for row in rows] == [
+        (2, None, None),
+        (0, -0.25, 0.0),
+        (3, 0.75, 0.5),
+    ]
+
+
+@pytest.mark.parametrize("run", [(), ("--run", "1")])
+@pytest.mark.parametrize(
+    ("table", "column", "values"),
+    [
+        ("phases", "adapter_version", ["", "6", "", "7"]),
+        ("evaluations", "margin", ["", "-0.25", "0.75"]),
+        ("steps", "phase", ["sft", "preference"]),
+    ],
+)
+def test_every_table_is_to_be_had_as_csv(
+    path: Path,
+    phased: Path,
+    capsys: pytest.CaptureFixture[str],
+    run: tuple[str, ...],
+    table: str,
+    column: str,
+    values: list[str],
+) -> None:
+    assert main(["metrics", "show", str(path), "--csv", "--table", table, *run]) == 0
+    rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert [row[column] for row in rows] == values
+
+
+def test_a_table_that_is_not_to_be_had_is_refused(
+    path: Path, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path), "--csv", "--table", "exports"]) == 0
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert row["quant"] == "Q4_K_M"
+    assert main(["metrics", "show", str(path), "--table", "steps"]) == 2
+    assert "--table: goes with --csv" in capsys.readouterr().err
+    wrong = ["--csv", "--run", "1", "--table", "exports"]
+    assert main(["metrics", "show", str(path), *wrong]) == 2
+    assert "exclude each other" in capsys.readouterr().err
+
+
 def test_held_out_prose_has_a_curve_of_its_own(
     path: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -206,7 +283,7 @@ def test_held_out_prose_has_a_curve_of_its_own(
     assert main(["metrics", "show", str(path), "--run", "1"]) == 0
     said = capsys.readouterr().out
     assert "loss on held-out prose, sft\n" in said
-    assert "measured  after step 2, 1 of 4 known, loss on held-out prose 5.000" in said
+    assert "measured  sft, after step 2, 1 of 4 known, loss on held-out prose 5.000" in said
 
 
 @pytest.mark.parametrize("command", ["show", "watch"])

@@ -60,13 +60,19 @@ INSERT INTO runs VALUES (1, 'a', 'b', 'trained', 'auto', 'smollm2-135m', 42, 1, 
 INSERT INTO steps VALUES (1, 'sft', 1, 0.5, 0.001, 0.7, 0.01, 3, 3, 400.0, 0.1, 'a');
 PRAGMA user_version = 1;
 """
+#: What the second form is beyond it.
+SECOND = """
+ALTER TABLE runs ADD COLUMN prose_loss REAL;
+ALTER TABLE runs ADD COLUMN answers_loss REAL;
+PRAGMA user_version = 2;
+"""
 
 
-@pytest.fixture
-def old(store: Store) -> Path:
-    """The root of a store whose metrics are of the first form."""
+@pytest.fixture(params=[1, 2])
+def old(store: Store, request: pytest.FixtureRequest) -> Path:
+    """The root of a store whose metrics are of an older form."""
     database = sqlite3.connect(store.root / METRICS_NAME)
-    database.executescript("PRAGMA journal_mode = WAL;" + FIRST)
+    database.executescript("PRAGMA journal_mode = WAL;" + "".join((FIRST, SECOND)[: request.param]))
     database.close()
     return store.root
 
@@ -196,9 +202,10 @@ def test_a_migration_that_fails_leaves_it_as_it_was_and_is_told_once(
 
     monkeypatch.setattr("dlm_engine.store.metrics_writing.migration", refused)
     said: list[str] = []
+    before = form(old)
     writer = MetricsWriter(old, said.append)
     assert writer.begin_run("auto", "b", 1) == 0
     writer.close()
     assert len(said) == 1
-    assert form(old) == 1
+    assert form(old) == before
     assert len(read_metrics(old).runs) == 1

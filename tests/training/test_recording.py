@@ -248,7 +248,7 @@ def test_tensorboard_gets_every_step(go: Go, root: Path, tmp_path: Path) -> None
     scalars = found.Scalars("sft/loss")
     assert [s.step for s in scalars] == [row.step for row in figures.steps]
     assert [s.value for s in scalars] == pytest.approx([row.loss for row in figures.steps])
-    assert {"sft/lr", "sft/grad_norm", "eval/learned"} <= set(found.Tags()["scalars"])
+    assert {"sft/lr", "sft/grad_norm", "eval/sft/learned"} <= set(found.Tags()["scalars"])
 
 
 @pytest.mark.slow

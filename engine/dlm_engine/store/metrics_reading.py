@@ -68,11 +68,12 @@ class RunFigures:
 @dataclass(frozen=True, slots=True)
 class Metrics:
     """The newest runs and exports, oldest first; `adapters` has the names of those of runs of
-    a named adapter."""
+    a named adapter, `phases` those of each run."""
 
     runs: tuple[RunRow, ...] = ()
     exports: tuple[ExportRow, ...] = ()
     adapters: Mapping[int, str] = field(default_factory=dict)
+    phases: Mapping[int, tuple[PhaseRow, ...]] = field(default_factory=dict)
 
 
 def read_metrics(root: Path, limit: int | None = None) -> Metrics:
@@ -88,10 +89,14 @@ def read_metrics(root: Path, limit: int | None = None) -> Metrics:
         exports = _rows(database, ExportRow, "ORDER BY export_id DESC LIMIT ?", last)
         first = runs[-1].run_id if runs else 0
         named = "WHERE name = 'adapter' AND run_id >= ?"
+        phases: dict[int, tuple[PhaseRow, ...]] = {}
+        for row in _rows(database, PhaseRow, "WHERE run_id >= ? ORDER BY run_id, position", first):
+            phases[row.run_id] = (*phases.get(row.run_id, ()), row)
         return Metrics(
             tuple(_up_to_its_last_step(database, run) for run in reversed(runs)),
             tuple(reversed(exports)),
             {row.run_id: row.value for row in _rows(database, ChoiceRow, named, first)},
+            phases,
         )
 
     found = asked(root, ask) or Metrics()

@@ -17,7 +17,7 @@ METRICS_NAME: Final = "metrics.sqlite"
 #: Held by the process whose run is going on, and by nobody else, whatever else it writes.
 LIVE_NAME: Final = "metrics.lock"
 #: Raise when a table changes, and say in `ADDED` what came.
-SCHEMA: Final = 2
+SCHEMA: Final = 3
 
 
 class RunStatus(StrEnum):
@@ -34,11 +34,11 @@ class RunStatus(StrEnum):
 class RunRow:
     """A run from the moment it began to load its base. Losses in nats per supervised token.
 
-    `run_id` counts every run; `adapter_version` is the version it ended in. Until it ends,
-    `steps` to `loss` are those of its last step. `error` is the kind of the error that
-    ended it, `message` what was said. `thinned`: only some of its steps are kept. `prose_loss`
-    and `answers_loss` are of the adapter as it ended, over every row of that kind; None where
-    there is none.
+    `run_id` counts every run; `adapter_version` is the last version it made, `steps` those of
+    all its phases. Until it ends, `steps` to `loss` are those of its last step. `error` is the
+    kind of the error that ended it, `message` what was said. `thinned`: only some of its steps
+    are kept. `prose_loss` and `answers_loss` are of the adapter as it ended, over every row of
+    that kind; None where there is none.
     """
 
     run_id: int
@@ -66,13 +66,15 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """A part of a run; `seconds` is None for the one it was in when it was killed."""
+    """A part of a run, with the version it made; `seconds` is None for the one it was in when it
+    was killed."""
 
     run_id: int
     position: int
     phase: str
     began_at: str
     seconds: float | None = None
+    adapter_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,11 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationRow:
-    """What was measured of the adapter as it was after `step`."""
+    """What was measured of the adapter as it was after `step` of its phase, 0 for before it.
+
+    Of `pairs` of answers, `accuracy` is the share of which the wanted one is likelier, `margin`
+    by how much, in nats per token.
+    """
 
     run_id: int
     phase: str
@@ -115,6 +121,9 @@ class EvaluationRow:
     rows: int | None
     divergence: float | None
     at: str
+    pairs: int | None = None
+    margin: float | None = None
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +158,10 @@ TABLES: Final[dict[type, str]] = {
 #: The columns that each form brought.
 ADDED: Final[dict[int, dict[type, tuple[str, ...]]]] = {
     2: {RunRow: ("prose_loss", "answers_loss")},
+    3: {
+        PhaseRow: ("adapter_version",),
+        EvaluationRow: ("pairs", "margin", "accuracy"),
+    },
 }
 
 #: What identifies a row, besides the two tables that number theirs.

@@ -105,6 +105,10 @@ class MetricsWriter:
         if late or len(self._waiting) >= _ROWS:
             self._write_all()
 
+    def flush(self) -> None:
+        """Write what waits for company."""
+        self._write_all()
+
     def add_export(self, row: ExportRow) -> None:
         """Record an export; its number is given here."""
         try:

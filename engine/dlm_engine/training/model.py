@@ -132,10 +132,6 @@ class Evaluation:
     divergence: float | None = None
 
 
-Event = Status | Choice | Progress | PhaseBegan | Evaluation
-Listener = Callable[[Event], None]
-
-
 class Ending(StrEnum):
     """trained: a new version. unchanged: the current one already is what this would make.
     empty: the document has nothing to learn. cancelled: stopped; `--resume` goes on."""
@@ -224,3 +220,15 @@ class TrainOutcome:
     trained: Losses = Losses()
     held_out: Losses = Losses()
     finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnded:
+    """A phase that takes steps has made a version; `outcome` is of this phase alone."""
+
+    name: str
+    outcome: TrainOutcome
+
+
+Event = Status | Choice | Progress | PhaseBegan | PhaseEnded | Evaluation
+Listener = Callable[[Event], None]

@@ -31,6 +31,7 @@ from dlm_engine.training.model import (
     Event,
     Listener,
     PhaseBegan,
+    PhaseEnded,
     Progress,
     Status,
     TrainOutcome,
@@ -51,6 +52,10 @@ class Recorder:
     run: RunRow
     outcome: TrainOutcome | None = None
     _phase: PhaseRow = field(init=False)
+    #: those that are over, by their names
+    _phases: dict[str, PhaseRow] = field(default_factory=dict)
+    #: the last version that was made
+    _made: int | None = None
     _began: float = field(init=False)
     #: the phase that steps were last taken in
     _stepping: str = "sft"
@@ -71,18 +76,8 @@ class Recorder:
             raise
 
     def ended(self, outcome: TrainOutcome) -> TrainOutcome:
-        """Note the outcome; what was measured at the end is an evaluation."""
+        """Note the outcome of all phases."""
         self.outcome = outcome
-        if outcome.ending is Ending.TRAINED:
-            self._note(
-                Evaluation(
-                    outcome.steps,
-                    outcome.validation_loss,
-                    outcome.learned,
-                    outcome.rows,
-                    outcome.divergence,
-                )
-            )
         return outcome
 
     def close(self, error: BaseException | None) -> None:
@@ -114,18 +109,7 @@ class Recorder:
             self.writer.add(row)
             self.sinks.step(row)
         elif isinstance(event, Evaluation):
-            measured = EvaluationRow(
-                number,
-                self._stepping,
-                event.step,
-                event.validation_loss,
-                event.learned,
-                event.rows,
-                event.divergence,
-                timestamp(),
-            )
-            self.writer.add(measured)
-            self.sinks.evaluation(measured)
+            self._measured(self._stepping, event)
         elif isinstance(event, Choice):
             self.writer.add(ChoiceRow(number, event.name, event.value, event.reason))
         elif isinstance(event, PhaseBegan):
@@ -133,9 +117,53 @@ class Recorder:
             self._began = time.monotonic()
             self._phase = PhaseRow(number, self._phase.position + 1, event.name, timestamp())
             self.writer.add(self._phase)
+        elif isinstance(event, PhaseEnded):
+            self._end_with(event.name, event.outcome)
+
+    def _end_with(self, phase: str, outcome: TrainOutcome) -> None:
+        """Note the version that `phase` made, and what was measured of it at the end."""
+        self._made = outcome.version
+        self.writer.add(replace(self._phases[phase], adapter_version=outcome.version))
+        found = outcome.preference
+        after: dict[str, float] = {}
+        if found is not None:
+            before = {"margin": found.margin_before, "accuracy": found.accuracy_before}
+            self._measured(phase, Evaluation(0, None), pairs=found.pairs, **before)
+            after = {"margin": found.margin_after, "accuracy": found.accuracy_after}
+        known = outcome.learned, outcome.rows
+        measured = Evaluation(outcome.steps, outcome.validation_loss, *known, outcome.divergence)
+        self._measured(phase, measured, pairs=found.pairs if found else None, **after)
+        # A kill in the next phase must not take the word of this one with it.
+        self.writer.flush()
+
+    def _measured(
+        self,
+        phase: str,
+        event: Evaluation,
+        pairs: int | None = None,
+        margin: float | None = None,
+        accuracy: float | None = None,
+    ) -> None:
+        row = EvaluationRow(
+            self.run.run_id,
+            phase,
+            event.step,
+            event.validation_loss,
+            event.learned,
+            event.rows,
+            event.divergence,
+            timestamp(),
+            pairs,
+            margin,
+            accuracy,
+        )
+        self.writer.add(row)
+        self.sinks.evaluation(row)
 
     def _end_phase(self) -> None:
-        self.writer.add(replace(self._phase, seconds=time.monotonic() - self._began))
+        ended = replace(self._phase, seconds=time.monotonic() - self._began)
+        self._phases[ended.phase] = ended
+        self.writer.add(ended)
 
     def _as_ended(self, error: BaseException | None) -> RunRow:
         at, outcome = timestamp(), self.outcome
@@ -145,7 +173,7 @@ class Recorder:
                 self.run,
                 ended_at=at,
                 status=RunStatus.TRAINED if trained else RunStatus.CANCELLED,
-                adapter_version=outcome.version,
+                adapter_version=outcome.version or self._made,
                 steps=outcome.steps,
                 learned=outcome.learned,
                 rows=outcome.rows,
@@ -158,11 +186,11 @@ class Recorder:
                 answers_loss=outcome.trained.answers,
             )
         unwanted = isinstance(error, KeyboardInterrupt) or error is self._unwanted
+        run = replace(self.run, ended_at=at, adapter_version=self._made)
         if error is None or unwanted:
-            return replace(self.run, ended_at=at, status=RunStatus.CANCELLED)
+            return replace(run, status=RunStatus.CANCELLED)
         return replace(
-            self.run,
-            ended_at=at,
+            run,
             status=RunStatus.FAILED,
             error=type(error).__name__,
             message=" ".join(str(error).split())[:2000],

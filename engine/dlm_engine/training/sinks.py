@@ -22,7 +22,7 @@ TENSORBOARD: Final = "DLM_TENSORBOARD"
 WANDB: Final = "DLM_WANDB"
 
 _STEP = ("loss", "lr", "grad_norm", "divergence", "learned", "tokens_per_sec")
-_EVALUATION = ("val_loss", "learned", "divergence")
+_EVALUATION = ("val_loss", "learned", "divergence", "margin", "accuracy")
 
 
 class Sink(Protocol):
@@ -85,7 +85,8 @@ class Sinks:
         self._write(f"{row.phase}/", row, _STEP)
 
     def evaluation(self, row: EvaluationRow) -> None:
-        self._write("eval/", row, _EVALUATION)
+        # Each phase counts its own steps.
+        self._write(f"eval/{row.phase}/", row, _EVALUATION)
 
     def close(self, *, failed: bool) -> None:
         for sink in self._open:

@@ -46,6 +46,7 @@ from dlm_engine.training.model import (
     Losses,
     Phase,
     PhaseBegan,
+    PhaseEnded,
     Progress,
     Status,
     TrainOutcome,
@@ -256,6 +257,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     if request.made_by is MadeBy.SAVE and request.keep_saved:
         with _after_the_commit(tell):
             prune_saved(store, request.keep_saved)
+    tell(PhaseEnded(stage.phase, outcome))
     return Ended(outcome, run.finished, trained)
 
 

@@ -13,6 +13,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -28,6 +29,7 @@ from dlm_engine.store import (
     EvaluationRow,
     ExportRow,
     Metrics,
+    PhaseRow,
     RunFigures,
     RunRow,
     RunStatus,
@@ -37,8 +39,8 @@ from dlm_engine.store import (
     read_metrics,
     read_run,
 )
+from dlm_engine.store.metrics_schema import Row, plain
 from dlm_engine.store.metrics_schema import columns as names_of
-from dlm_engine.store.metrics_schema import plain
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -49,6 +51,17 @@ app = typer.Typer(
 
 #: Lines of the table of steps; `--csv` and `--json` have them all.
 _TABLE_STEPS: Final = 15
+
+
+class Table(StrEnum):
+    """What `--csv` writes."""
+
+    RUNS = "runs"
+    PHASES = "phases"
+    EVALUATIONS = "evaluations"
+    STEPS = "steps"
+    EXPORTS = "exports"
+
 
 Document = Annotated[Path, typer.Argument(metavar="PATH", help="The document.")]
 
@@ -67,10 +80,17 @@ def show(
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Write the runs, or the steps of --run, as CSV.")
     ] = False,
+    table: Annotated[
+        Table | None, typer.Option("--table", help="Which table --csv writes instead.")
+    ] = None,
 ) -> None:
     """Show the runs and exports, or one run with its steps and its curve."""
     console = globals_of(context).console
     _require_one(json=json, as_csv=as_csv)
+    if table is not None and not as_csv:
+        raise UsageError("--table", "goes with --csv", "add it; --json has every table")
+    if run is not None and table in (Table.RUNS, Table.EXPORTS):
+        raise UsageError("dlm metrics", f"--table {table} and --run exclude each other", "choose")
     root = _root(context, path)
     if run is not None:
         figures = read_run(root, run)
@@ -79,17 +99,30 @@ def show(
         if json:
             console.result_json(_facts(figures))
         elif as_csv:
-            console.result(_csv(StepRow, figures.steps))
+            console.result(_table(table or Table.STEPS, [figures]))
         else:
             console.result(_one(figures))
         return
     found = read_metrics(root, limit)
     if json:
-        runs = [{**plain(row), "adapter": found.adapters.get(row.run_id)} for row in found.runs]
+        runs = [
+            {
+                **plain(row),
+                "adapter": found.adapters.get(row.run_id),
+                "phases": [plain(phase) for phase in found.phases.get(row.run_id, ())],
+            }
+            for row in found.runs
+        ]
         exports = [plain(row) for row in found.exports]
         console.result_json({"runs": runs, "exports": exports})
     elif as_csv:
-        console.result(_csv(RunRow, found.runs))
+        if table in (None, Table.RUNS):
+            console.result(_csv(RunRow, found.runs))
+        elif table is Table.EXPORTS:
+            console.result(_csv(ExportRow, found.exports))
+        else:
+            every = (read_run(root, row.run_id) for row in found.runs)
+            console.result(_table(table, [figures for figures in every if figures]))
     elif not found.runs and not found.exports:
         console.status(f"{path} has not been trained yet: dlm train {path}")
     else:
@@ -184,7 +217,7 @@ def _plain_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]
             f"{seconds(row.elapsed)}"
         )
     if run.status is not RunStatus.RUNNING:
-        yield f"run {run.run_id}: {_ending(run, figures.adapter)}"
+        yield f"run {run.run_id}: {_ending(run, figures.adapter, figures.phases)}"
 
 
 def _json_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
@@ -214,11 +247,12 @@ def _runs(found: Metrics) -> str:
     # Seldom measured, and the line has to fit.
     held = any(run.val_loss is not None for run in runs)
     names = ["run", "started", "start", "steps", "known", "loss", "held out", "time", "ended"]
-    rows = [names, *(_run_cells(run, found.adapters.get(run.run_id)) for run in runs)]
+    rows = [names, *(_run_cells(run, found) for run in runs)]
     return columns([row if held else row[:6] + row[7:] for row in rows])
 
 
-def _run_cells(run: RunRow, adapter: str | None) -> list[str]:
+def _run_cells(run: RunRow, found: Metrics) -> list[str]:
+    adapter, phases = found.adapters.get(run.run_id), found.phases.get(run.run_id, ())
     return [
         str(run.run_id),
         moment(run.started_at).removesuffix(" UTC"),
@@ -228,7 +262,7 @@ def _run_cells(run: RunRow, adapter: str | None) -> list[str]:
         _loss(run.loss),
         _loss(run.val_loss),
         "-" if run.seconds is None else seconds(run.seconds),
-        _ending(run, adapter, short=True),
+        _ending(run, adapter, phases, short=True),
     ]
 
 
@@ -258,12 +292,12 @@ def _exports(exports: Sequence[ExportRow]) -> str:
 
 def _one(figures: RunFigures) -> str:
     run = figures.run
-    head = [f"run {run.run_id}: {_ending(run, figures.adapter)}"]
+    head = [f"run {run.run_id}: {_ending(run, figures.adapter, figures.phases)}"]
     facts = [
         ("began", f"{moment(run.started_at)}, start {run.start}"),
         ("base", f"{run.base_model}, seed {run.seed}"),
-        ("phases", ", ".join(f"{p.phase} {_time(p.seconds)}" for p in figures.phases)),
-        *(("measured", _measured(row)) for row in figures.evaluations[-1:]),
+        ("phases", ", ".join(map(_phase, figures.phases))),
+        *(("measured", _measured(row)) for row in _last_of_phases(figures)),
         ("losses", _losses(run)),
         *(("chose", f"{c.name} = {c.value}: {c.reason}") for c in figures.choices),
     ]
@@ -283,11 +317,31 @@ def _losses(run: RunRow) -> str:
     return f"as it ended: {said}" if said else ""
 
 
+def _phase(row: PhaseRow) -> str:
+    made = "" if row.adapter_version is None else f" (version {row.adapter_version})"
+    return f"{row.phase} {_time(row.seconds)}{made}"
+
+
+def _last_of_phases(figures: RunFigures) -> Iterable[EvaluationRow]:
+    """What was measured at the end of each phase, and before it of what it is to change."""
+    rows = figures.evaluations
+    last = {row.phase: row for row in rows}.values()
+    return (row for row in rows if not row.step or any(row is each for each in last))
+
+
 def _measured(row: EvaluationRow) -> str:
     known = "" if row.learned is None else f", {row.learned} of {row.rows} known"
     held = "" if row.val_loss is None else f", loss on held-out prose {row.val_loss:.3f}"
     drift = "" if row.divergence is None else f", drift {row.divergence:.4f}"
-    return f"after step {row.step}{known}{held}{drift}"
+    when = f"{row.phase}, after step {row.step}" if row.step else f"{row.phase}, before it"
+    return f"{when}{known}{_preferred(row)}{held}{drift}"
+
+
+def _preferred(row: EvaluationRow) -> str:
+    if row.pairs is None or row.accuracy is None or row.margin is None:
+        return ""
+    likelier = f"{round(row.accuracy * row.pairs)} of {row.pairs} wanted answers likelier"
+    return f", {likelier} (margin {row.margin:+.3f})"
 
 
 def _steps(figures: RunFigures) -> str:
@@ -343,10 +397,14 @@ def _curve(figures: RunFigures) -> str:
     return "\n\n".join(each for each in drawn if each)
 
 
-def _ending(run: RunRow, adapter: str | None, *, short: bool = False) -> str:
+def _ending(
+    run: RunRow, adapter: str | None, phases: Sequence[PhaseRow], *, short: bool = False
+) -> str:
     said = str(run.status)
+    made = [str(row.adapter_version) for row in phases if row.adapter_version is not None]
     if run.status is RunStatus.TRAINED:
-        said = f"version {run.adapter_version}"
+        several = len(made) > 1
+        said = f"versions {', '.join(made)}" if several else f"version {run.adapter_version}"
     elif run.status is RunStatus.FAILED:
         said = f"failed: {run.error}" + ("" if short else f": {run.message}")
     return f"{adapter} {said}" if adapter else said
@@ -381,7 +439,15 @@ def _facts(figures: RunFigures) -> dict[str, Any]:
     }
 
 
-def _csv(kind: type, rows: Sequence[RunRow | StepRow]) -> str:
+def _table(table: Table, runs: Sequence[RunFigures]) -> str:
+    if table is Table.PHASES:
+        return _csv(PhaseRow, [row for figures in runs for row in figures.phases])
+    if table is Table.EVALUATIONS:
+        return _csv(EvaluationRow, [row for figures in runs for row in figures.evaluations])
+    return _csv(StepRow, [row for figures in runs for row in figures.steps])
+
+
+def _csv(kind: type, rows: Sequence[Row]) -> str:
     written = io.StringIO()
     table = csv.DictWriter(written, names_of(kind), lineterminator="\n")
     table.writeheader()

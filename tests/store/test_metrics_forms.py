@@ -102,7 +102,7 @@ def test_an_old_file_is_read_as_it_is(
     assert (run.prose_loss, run.answers_loss) == (None, None)
     figures = read_run(old)
     assert figures is not None
-    assert (figures.run, len(figures.steps)) == (run, 1)
+    assert (figures.run, len(figures.steps), figures.lost) == (run, 1, ())
     assert snapshot(store.home) == before
 
 
@@ -174,6 +174,7 @@ MetricsWriter(Path(sys.argv[1]), sys.exit).close()
 """
 
 
+@pytest.mark.parametrize("old", [1], indirect=True)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_at_any_statement_the_file_is_of_one_form_or_the_other(
     old: Path, tmp_path: Path

@@ -26,7 +26,7 @@ from dlm_engine.store.layout import (
     validate_adapter_name,
     validate_dlm_id,
 )
-from dlm_engine.store.learned import LEARNED_NAME, LearnedRow, learned_by, learned_file
+from dlm_engine.store.learned import LEARNED_NAME, LearnedRow, learned_by, learned_file, texts_of
 from dlm_engine.store.ledger import Ledger, Rollback, read_ledger
 from dlm_engine.store.lockfile import (
     Drift,
@@ -45,13 +45,13 @@ from dlm_engine.store.logs import (
     Banner,
     Delta,
     PreferenceSummary,
-    ProbeAnswer,
     RunComplete,
     RunLog,
     SourceSummary,
     Step,
     TrainingSummary,
     read_log,
+    read_summary,
     timestamp,
 )
 from dlm_engine.store.manifest import (
@@ -72,6 +72,7 @@ from dlm_engine.store.metrics_schema import (
     ChoiceRow,
     EvaluationRow,
     ExportRow,
+    LostRow,
     PhaseRow,
     RunRow,
     RunStatus,
@@ -124,13 +125,13 @@ __all__ = [
     "LockFile",
     "LockMode",
     "LockOwner",
+    "LostRow",
     "MadeBy",
     "Manifest",
     "Metrics",
     "MetricsWriter",
     "PhaseRow",
     "PreferenceSummary",
-    "ProbeAnswer",
     "Recovery",
     "Rollback",
     "RollbackReport",
@@ -174,11 +175,13 @@ __all__ = [
     "read_log",
     "read_metrics",
     "read_run",
+    "read_summary",
     "record_export",
     "record_injected",
     "require_no_errors",
     "rollback",
     "sha256_file",
+    "texts_of",
     "timestamp",
     "token_cache_path",
     "tree_bytes",

@@ -7,10 +7,13 @@ adapter knows. Files of `training.sources` are named and not copied.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
+from contextlib import suppress
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from dlm_engine.errors import StoreError
 from dlm_engine.store.records import canonical_json, read_json_object, require_version, validated
 from dlm_engine.store.versions import Version
 
@@ -57,3 +60,16 @@ def learned_by(version: Version) -> tuple[LearnedRow, ...] | None:
         return None
     require_version(path, found, "schema_version", 1, None)
     return validated(Learned, found, path, _REMEDY).rows
+
+
+def texts_of(keys: Collection[str], versions: Iterable[Version]) -> dict[str, str]:
+    """The question, or of prose the text, of each of the `keys` that one of the `versions` was
+    taught. A version that cannot be read has none."""
+    found: dict[str, str] = {}
+    for version in versions:
+        if len(found) == len(set(keys)):
+            break
+        with suppress(StoreError):
+            rows = learned_by(version) or ()
+            found |= {row.key: row.question or row.text for row in rows if row.key in keys}
+    return found

@@ -12,16 +12,19 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
+from dlm_engine.errors import StoreError
 from dlm_engine.store.atomic import disk_errors, write_atomic
+from dlm_engine.store.manifest import TrainingRunSummary
 from dlm_engine.store.opening import Store
-from dlm_engine.store.records import canonical_json
+from dlm_engine.store.records import canonical_json, read_json_object
 
 
 class _LogRecord(BaseModel):
@@ -75,13 +78,6 @@ class RunComplete(_LogRecord):
     summary_path: str | None = None
 
 
-class ProbeAnswer(_LogRecord):
-    prompt: str
-    response: str
-    reference: str | None = None
-    section_id: str | None = None
-
-
 class SourceSummary(_LogRecord):
     path: str
     file_count: int
@@ -103,7 +99,11 @@ class PreferenceSummary(_LogRecord):
 
 
 class TrainingSummary(_LogRecord):
-    """The figures of one run, for `show` and `versions`; None means not measured."""
+    """The figures of one phase, which made `adapter_version`; None means not measured.
+
+    `kept` is how many of the answers are known still that the version before knew, `lost` the
+    keys of those that are not; their texts are in `learned.json` and nowhere else.
+    """
 
     run_id: int = Field(ge=1)
     adapter_version: int = Field(ge=1)
@@ -111,15 +111,12 @@ class TrainingSummary(_LogRecord):
     final_train_loss: float | None = None
     final_val_loss: float | None = None
     final_val_perplexity: float | None = None
-    retention_loss: float | None = None
-    retention_loss_delta: float | None = None
     train_loss_cpt: float | None = None
     train_loss_sft: float | None = None
     val_loss_cpt: float | None = None
     val_loss_sft: float | None = None
-    retention_cpt: float | None = None
-    retention_sft: float | None = None
-    probes: tuple[ProbeAnswer, ...] = ()
+    kept: int | None = None
+    lost: tuple[str, ...] = ()
     early_stopped: bool = False
     steps: int = Field(ge=0)
     duration_seconds: float
@@ -128,6 +125,8 @@ class TrainingSummary(_LogRecord):
     phase: Literal["sft", "preference"] = "sft"
     preference: PreferenceSummary | None = None
 
+
+_SUMMARY: Final = frozenset(TrainingSummary.model_fields)
 
 LogRecord = Banner | Delta | Step | RunComplete
 
@@ -200,6 +199,19 @@ def read_log(path: Path) -> Iterator[dict[str, JsonValue]]:
             continue
         if isinstance(record, dict):
             yield record
+
+
+def read_summary(store: Store, run: TrainingRunSummary) -> TrainingSummary | None:
+    """What `run` wrote of itself; None where it is gone, or of a form that cannot be read."""
+    path = Path(run.summary_path or "")
+    if not path.name or path.is_absolute() or ".." in path.parts:
+        return None
+    with suppress(StoreError, ValidationError):
+        found = read_json_object(store.root / path, "train again") or {}
+        # Older forms have more in them.
+        known = {name: value for name, value in found.items() if name in _SUMMARY}
+        return TrainingSummary.model_validate(known)
+    return None
 
 
 def _stem(run_id: int, started: datetime) -> str:

@@ -23,6 +23,7 @@ from dlm_engine.errors import StoreError
 from dlm_engine.store.atomic import disk_errors, process_alive
 from dlm_engine.store.locks import lock_owner
 from dlm_engine.store.metrics_schema import (
+    BEGAN,
     LIVE_NAME,
     METRICS_NAME,
     SCHEMA,
@@ -30,6 +31,7 @@ from dlm_engine.store.metrics_schema import (
     ChoiceRow,
     EvaluationRow,
     ExportRow,
+    LostRow,
     PhaseRow,
     RunRow,
     RunStatus,
@@ -46,7 +48,7 @@ _TRIES: Final = 5
 #: SQLite, reading only, takes for one that a writer is just beginning anew, and waits in vain.
 _LOG_HEADER: Final = 32
 
-AnyRow = TypeVar("AnyRow", RunRow, PhaseRow, ChoiceRow, StepRow, EvaluationRow, ExportRow)
+AnyRow = TypeVar("AnyRow", RunRow, PhaseRow, ChoiceRow, StepRow, EvaluationRow, LostRow, ExportRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ class RunFigures:
     choices: tuple[ChoiceRow, ...]
     steps: tuple[StepRow, ...]
     evaluations: tuple[EvaluationRow, ...]
+    lost: tuple[LostRow, ...] = ()
 
     @property
     def adapter(self) -> str | None:
@@ -128,6 +131,7 @@ def read_run(root: Path, run_id: int | None = None, skip: int = 0) -> RunFigures
             tuple(_rows(database, ChoiceRow, mine, number)),
             tuple(_rows(database, StepRow, f"{mine} LIMIT -1 OFFSET ?", number, skip)),
             tuple(_rows(database, EvaluationRow, mine, number)),
+            tuple(_rows(database, LostRow, mine, number)),
         )
 
     figures = asked(root, ask)
@@ -242,7 +246,10 @@ def _rows(
     database: sqlite3.Connection, row: type[AnyRow], chosen: str, *values: object
 ) -> list[AnyRow]:
     # What an older form lacks stands last, and is left to its default.
-    names = ", ".join(columns(row, form_of(database)))
+    form = form_of(database)
+    if form < BEGAN.get(row, 0):
+        return []
+    names = ", ".join(columns(row, form))
     found = database.execute(f"SELECT {names} FROM {TABLES[row]} {chosen}", values)
     rows: list[AnyRow] = [row(*each) for each in found]
     return rows

@@ -110,7 +110,8 @@ class EvaluationRow:
     """What was measured of the adapter as it was after `step` of its phase, 0 for before it.
 
     Of `pairs` of answers, `accuracy` is the share of which the wanted one is likelier, `margin`
-    by how much, in nats per token.
+    by how much, in nats per token. `kept` is how many of the answers are known still that the
+    version before knew; None where there was none.
     """
 
     run_id: int
@@ -124,6 +125,17 @@ class EvaluationRow:
     pairs: int | None = None
     margin: float | None = None
     accuracy: float | None = None
+    kept: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LostRow:
+    """What the version before knew, the document still says, and `phase` no longer knew at its
+    end: the key of a row, whose text is in `learned.json` and nowhere else."""
+
+    run_id: int
+    phase: str
+    key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +156,7 @@ class ExportRow:
     message: str | None = None
 
 
-Row = RunRow | PhaseRow | ChoiceRow | StepRow | EvaluationRow | ExportRow
+Row = RunRow | PhaseRow | ChoiceRow | StepRow | EvaluationRow | LostRow | ExportRow
 
 TABLES: Final[dict[type, str]] = {
     RunRow: "runs",
@@ -152,6 +164,7 @@ TABLES: Final[dict[type, str]] = {
     ChoiceRow: "choices",
     StepRow: "steps",
     EvaluationRow: "evals",
+    LostRow: "lost",
     ExportRow: "exports",
 }
 
@@ -160,9 +173,11 @@ ADDED: Final[dict[int, dict[type, tuple[str, ...]]]] = {
     2: {RunRow: ("prose_loss", "answers_loss")},
     3: {
         PhaseRow: ("adapter_version",),
-        EvaluationRow: ("pairs", "margin", "accuracy"),
+        EvaluationRow: ("pairs", "margin", "accuracy", "kept"),
     },
 }
+#: The form that brought a table, where it was not the first.
+BEGAN: Final[dict[type, int]] = {LostRow: 3}
 
 #: What identifies a row, besides the two tables that number theirs.
 _KEYS: Final[dict[type, str]] = {
@@ -170,6 +185,7 @@ _KEYS: Final[dict[type, str]] = {
     ChoiceRow: "run_id, name, value",
     StepRow: "run_id, phase, step",
     EvaluationRow: "run_id, phase, step",
+    LostRow: "run_id, phase, key",
 }
 _COLUMN: Final = {"int": "INTEGER", "float": "REAL", "bool": "INTEGER"}
 
@@ -182,19 +198,20 @@ def columns(row: type, form: int = SCHEMA) -> tuple[str, ...]:
 
 def creation() -> list[str]:
     """The statements that make the tables."""
-    made = []
-    for row, table in TABLES.items():
-        parts: list[str] = []
-        for field in fields(row):
-            needed = "" if " | " in str(field.type) else " NOT NULL"
-            kind = f"{field.name} {_COLUMN.get(_kind(field), 'TEXT')}{needed}"
-            # Numbers are never given twice, also not those of rows that were deleted.
-            numbered = row not in _KEYS and not parts
-            parts.append(f"{field.name} INTEGER PRIMARY KEY AUTOINCREMENT" if numbered else kind)
-        # Rows without a number of their own are read in the order they were written.
-        parts += [f"PRIMARY KEY ({_KEYS[row]})"] if row in _KEYS else []
-        made.append(f"CREATE TABLE {table} ({', '.join(parts)})")
-    return [*made, f"PRAGMA user_version = {SCHEMA}"]
+    return [*map(_table, TABLES), f"PRAGMA user_version = {SCHEMA}"]
+
+
+def _table(row: type) -> str:
+    parts: list[str] = []
+    for field in fields(row):
+        needed = "" if " | " in str(field.type) else " NOT NULL"
+        kind = f"{field.name} {_COLUMN.get(_kind(field), 'TEXT')}{needed}"
+        # Numbers are never given twice, also not those of rows that were deleted.
+        numbered = row not in _KEYS and not parts
+        parts.append(f"{field.name} INTEGER PRIMARY KEY AUTOINCREMENT" if numbered else kind)
+    # Rows without a number of their own are read in the order they were written.
+    parts += [f"PRIMARY KEY ({_KEYS[row]})"] if row in _KEYS else []
+    return f"CREATE TABLE {TABLES[row]} ({', '.join(parts)})"
 
 
 def migration(form: int) -> list[str]:
@@ -206,6 +223,7 @@ def migration(form: int) -> list[str]:
         for field in fields(row)
         if field.name in names
     ]
+    made += [_table(row) for row, began in BEGAN.items() if began > form]
     return [*made, f"PRAGMA user_version = {SCHEMA}"] if form < SCHEMA else []
 
 

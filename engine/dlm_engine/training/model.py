@@ -185,7 +185,8 @@ class TrainOutcome:
     was read. `finished`: it ended by itself, and --resume would find nothing to do.
 
     `kept` is how many of the answers that the version before knew, and that the document still
-    gives, are known now (None: there was none), `lost` the questions of the others.
+    gives, are known now (None: there was none), `lost` the questions of the others and `lost_keys`
+    the keys of their rows.
 
     `finished`: it ended by itself, and `--resume` has nothing to go on with.
 
@@ -220,6 +221,7 @@ class TrainOutcome:
     trained: Losses = Losses()
     held_out: Losses = Losses()
     finished: bool = False
+    lost_keys: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 from dlm_engine.store import (
     ChoiceRow,
     EvaluationRow,
+    LostRow,
     MetricsWriter,
     PhaseRow,
     RunRow,
@@ -109,7 +110,7 @@ class Recorder:
             self.writer.add(row)
             self.sinks.step(row)
         elif isinstance(event, Evaluation):
-            self._measured(self._stepping, event)
+            self._measured(self._evaluated(self._stepping, event))
         elif isinstance(event, Choice):
             self.writer.add(ChoiceRow(number, event.name, event.value, event.reason))
         elif isinstance(event, PhaseBegan):
@@ -124,27 +125,24 @@ class Recorder:
         """Note the version that `phase` made, and what was measured of it at the end."""
         self._made = outcome.version
         self.writer.add(replace(self._phases[phase], adapter_version=outcome.version))
-        found = outcome.preference
-        after: dict[str, float] = {}
-        if found is not None:
-            before = {"margin": found.margin_before, "accuracy": found.accuracy_before}
-            self._measured(phase, Evaluation(0, None), pairs=found.pairs, **before)
-            after = {"margin": found.margin_after, "accuracy": found.accuracy_after}
         known = outcome.learned, outcome.rows
         measured = Evaluation(outcome.steps, outcome.validation_loss, *known, outcome.divergence)
-        self._measured(phase, measured, pairs=found.pairs if found else None, **after)
+        after = replace(self._evaluated(phase, measured), kept=outcome.kept)
+        found = outcome.preference
+        if found is not None:
+            before = replace(self._evaluated(phase, Evaluation(0, None)), pairs=found.pairs)
+            margin, accuracy = found.margin_before, found.accuracy_before
+            self._measured(replace(before, margin=margin, accuracy=accuracy))
+            margin, accuracy = found.margin_after, found.accuracy_after
+            after = replace(after, pairs=found.pairs, margin=margin, accuracy=accuracy)
+        self._measured(after)
+        for key in outcome.lost_keys:
+            self.writer.add(LostRow(self.run.run_id, phase, key))
         # A kill in the next phase must not take the word of this one with it.
         self.writer.flush()
 
-    def _measured(
-        self,
-        phase: str,
-        event: Evaluation,
-        pairs: int | None = None,
-        margin: float | None = None,
-        accuracy: float | None = None,
-    ) -> None:
-        row = EvaluationRow(
+    def _evaluated(self, phase: str, event: Evaluation) -> EvaluationRow:
+        return EvaluationRow(
             self.run.run_id,
             phase,
             event.step,
@@ -153,10 +151,9 @@ class Recorder:
             event.rows,
             event.divergence,
             timestamp(),
-            pairs,
-            margin,
-            accuracy,
         )
+
+    def _measured(self, row: EvaluationRow) -> None:
         self.writer.add(row)
         self.sinks.evaluation(row)
 

@@ -131,6 +131,8 @@ class Records:
                 val_loss_cpt=outcome.held_out.prose,
                 val_loss_sft=outcome.held_out.answers,
                 early_stopped=outcome.steps < self.settings.cap,
+                kept=outcome.kept,
+                lost=outcome.lost_keys,
                 steps=outcome.steps,
                 duration_seconds=outcome.seconds,
                 determinism_class=klass,

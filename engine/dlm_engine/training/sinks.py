@@ -22,7 +22,7 @@ TENSORBOARD: Final = "DLM_TENSORBOARD"
 WANDB: Final = "DLM_WANDB"
 
 _STEP = ("loss", "lr", "grad_norm", "divergence", "learned", "tokens_per_sec")
-_EVALUATION = ("val_loss", "learned", "divergence", "margin", "accuracy")
+_EVALUATION = ("val_loss", "learned", "divergence", "margin", "accuracy", "kept")
 
 
 class Sink(Protocol):

@@ -226,6 +226,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             summary = records.summary(staging.number, run_id, run, report, val_loss, log)
             version = staging.commit(records.run_record(summary, request.made_by))
         around.resident.attached(run.trainee.model, digest)
+        still, lost = _retention(around, run)
         outcome = TrainOutcome(
             Ending.TRAINED,
             version.number,
@@ -240,13 +241,15 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             time.monotonic() - around.began,
             settings.seed,
             klass,
-            *_retention(around, run),
+            still,
+            tuple(given.questions[key] for key in lost),
             preference=preferred,
             adapter=adapter,
             trained=run.losses,
             # Answers are never held out, so all that is held out is prose.
             held_out=Losses(prose=val_loss),
             finished=run.finished or not stage.keeps,
+            lost_keys=lost,
         )
         with _after_the_commit(tell):
             records.write_reports(log, summary, outcome, klass)
@@ -285,12 +288,12 @@ def _kept_when_lost(stage: Stage, around: Around, run: Run) -> Iterator[None]:
 
 def _retention(around: Around, run: Run) -> tuple[int | None, tuple[str, ...]]:
     """How much of what the version before knew, and the document still says, is known now; and
-    the questions of what is not."""
+    the keys of what is not, by their questions."""
     if around.earlier is None:
         return None, ()
-    known = run.knowledge.known
+    known, questions = run.knowledge.known, around.given.questions
     asked = {key for key, well in around.earlier.known.items() if well and key in known}
-    lost = sorted(around.given.questions[key] for key in asked if not known[key])
+    lost = sorted((key for key in asked if not known[key]), key=lambda key: (questions[key], key))
     return len(asked) - len(lost), tuple(lost)
 
 

@@ -23,6 +23,7 @@ from dlm_engine.cli.app import PlainCommand, globals_of
 from dlm_engine.cli.charts import curve, drawable
 from dlm_engine.cli.console import is_terminal
 from dlm_engine.cli.documents import require_frontmatter
+from dlm_engine.cli.retention import retention
 from dlm_engine.cli.tables import columns, moment, seconds, size
 from dlm_engine.errors import StoreError, UsageError
 from dlm_engine.store import (
@@ -38,6 +39,7 @@ from dlm_engine.store import (
     home_dir,
     read_metrics,
     read_run,
+    texts_of,
 )
 from dlm_engine.store.metrics_schema import Row, plain
 from dlm_engine.store.metrics_schema import columns as names_of
@@ -91,17 +93,18 @@ def show(
         raise UsageError("--table", "goes with --csv", "add it; --json has every table")
     if run is not None and table in (Table.RUNS, Table.EXPORTS):
         raise UsageError("dlm metrics", f"--table {table} and --run exclude each other", "choose")
-    root = _root(context, path)
+    store = _store(context, path)
+    root = store.root
     if run is not None:
         figures = read_run(root, run)
         if figures is None:
             raise StoreError(f"run {run}", "is not recorded", f"see `dlm metrics show {path}`")
         if json:
-            console.result_json(_facts(figures))
+            console.result_json(_facts(figures, _lost(store, figures)))
         elif as_csv:
             console.result(_table(table or Table.STEPS, [figures]))
         else:
-            console.result(_one(figures))
+            console.result(_one(figures, _lost(store, figures)))
         return
     found = read_metrics(root, limit)
     if json:
@@ -152,7 +155,7 @@ def watch(
     write = _json_lines if json else _csv_lines if as_csv else _plain_lines
     if as_csv:
         console.result_part(_csv(StepRow, ()) + "\n")
-    root = _root(context, path)
+    root = _store(context, path).root
     newest = read_run(root)
     if newest is None or newest.run.status is not RunStatus.RUNNING:
         console.status(f"{path}: waiting for a run")
@@ -290,7 +293,7 @@ def _exports(exports: Sequence[ExportRow]) -> str:
     )
 
 
-def _one(figures: RunFigures) -> str:
+def _one(figures: RunFigures, lost: Sequence[dict[str, Any]]) -> str:
     run = figures.run
     head = [f"run {run.run_id}: {_ending(run, figures.adapter, figures.phases)}"]
     facts = [
@@ -298,6 +301,7 @@ def _one(figures: RunFigures) -> str:
         ("base", f"{run.base_model}, seed {run.seed}"),
         ("phases", ", ".join(map(_phase, figures.phases))),
         *(("measured", _measured(row)) for row in _last_of_phases(figures)),
+        *(("kept", _kept(row, lost)) for row in _last_of_phases(figures)),
         ("losses", _losses(run)),
         *(("chose", f"{c.name} = {c.value}: {c.reason}") for c in figures.choices),
     ]
@@ -335,6 +339,11 @@ def _measured(row: EvaluationRow) -> str:
     drift = "" if row.divergence is None else f", drift {row.divergence:.4f}"
     when = f"{row.phase}, after step {row.step}" if row.step else f"{row.phase}, before it"
     return f"{when}{known}{_preferred(row)}{held}{drift}"
+
+
+def _kept(row: EvaluationRow, lost: Sequence[dict[str, Any]]) -> str:
+    mine = [each["question"] for each in lost if each["phase"] == row.phase]
+    return f"{row.phase}, {retention(row.kept, mine)}" if row.kept or mine else ""
 
 
 def _preferred(row: EvaluationRow) -> str:
@@ -429,13 +438,23 @@ def _time(value: float | None) -> str:
 # --- data --------------------------------------------------------------------------------
 
 
-def _facts(figures: RunFigures) -> dict[str, Any]:
+def _lost(store: Store, figures: RunFigures) -> list[dict[str, Any]]:
+    """What each phase no longer knew, with its question where a version still has it."""
+    if not figures.lost:
+        return []
+    versions = sorted(store.versions(figures.adapter), key=lambda v: v.number, reverse=True)
+    texts = texts_of({row.key for row in figures.lost}, versions)
+    return [{**plain(row), "question": texts.get(row.key)} for row in figures.lost]
+
+
+def _facts(figures: RunFigures, lost: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "run": {**plain(figures.run), "adapter": figures.adapter},
         "phases": [plain(row) for row in figures.phases],
         "choices": [plain(row) for row in figures.choices],
         "steps": [plain(row) for row in figures.steps],
         "evaluations": [plain(row) for row in figures.evaluations],
+        "lost": list(lost),
     }
 
 
@@ -460,8 +479,8 @@ def _require_one(*, json: bool, as_csv: bool) -> None:
         raise UsageError("dlm metrics", "--json and --csv exclude each other", "choose one")
 
 
-def _root(context: typer.Context, path: Path) -> Path:
+def _store(context: typer.Context, path: Path) -> Store:
     _, settings = require_frontmatter(path)
     store = Store(home_dir(globals_of(context).home), settings.dlm_id)
     store.exists()
-    return store.root
+    return store

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,12 +11,14 @@ import typer
 
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
+from dlm_engine.cli.retention import retention
 from dlm_engine.cli.sources import source_facts, source_lines
 from dlm_engine.cli.tables import columns, moment, size
 from dlm_engine.cli.vocabulary import fit_of, vocabulary_facts, vocabulary_lines
 from dlm_engine.document import Document, Frontmatter, adapter_names, require_adapter
 from dlm_engine.document.routing import part_for
-from dlm_engine.store import Store, Version, home_dir
+from dlm_engine.errors import StoreError
+from dlm_engine.store import Store, Version, home_dir, read_summary, texts_of
 
 
 def command(
@@ -82,9 +85,27 @@ def _facts(
                 if name is not None
             },
             "last_run": None if last is None else last.model_dump(mode="json"),
+            "retention": _retention(store, versions),
             "exports": 0 if manifest is None else len(manifest.exports),
         },
     }
+
+
+def _retention(store: Store, versions: list[Version]) -> list[dict[str, Any]]:
+    """What each current version knows of what the one before it knew, where there was one."""
+    found = []
+    for version in (version for version in versions if version.current):
+        summary = None
+        # A record that is damaged is told of by whatever needs it.
+        with suppress(StoreError):
+            record = version.run_record()
+            summary = read_summary(store, record.run) if record else None
+        if summary is None or summary.kept is None:
+            continue
+        texts = texts_of(summary.lost, [version])
+        lost = [{"key": key, "question": texts.get(key)} for key in summary.lost]
+        found.append({"adapter": version.adapter, "kept": summary.kept, "lost": lost})
+    return found
 
 
 def _version(version: Version) -> dict[str, Any]:
@@ -144,6 +165,11 @@ def _text(facts: dict[str, Any]) -> str:
             said = "not trained yet" if number is None else f"version {number} is current"
             rows.append((label, said))
         rows.append(("versions", f"{len(store['versions'])}, {size(total)} in {store['path']}"))
+    for kept in store["retention"]:
+        label = "kept" if kept["adapter"] is None else f"kept, {kept['adapter']}"
+        lost = [each["question"] for each in kept["lost"]]
+        if kept["kept"] or lost:
+            rows.append((label, retention(kept["kept"], lost)))
     run = store["last_run"]
     if run is not None:
         loss = run["final_train_loss"]

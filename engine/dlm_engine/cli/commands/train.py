@@ -17,6 +17,7 @@ from dlm_engine.cli.folders import Policy, document_to_train
 from dlm_engine.cli.launching import arguments_again, end_with_launcher, launch
 from dlm_engine.cli.processes import Wanted
 from dlm_engine.cli.progress import told
+from dlm_engine.cli.retention import no_longer_known, retention
 from dlm_engine.cli.retraining import Watch, retrain
 from dlm_engine.cli.tables import seconds
 from dlm_engine.data.sources.scaffold import Wishes
@@ -371,11 +372,9 @@ def _report(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
             found = str(outcome.preference)
             say(found if outcome.rows else f"version {outcome.version}: {found} {took}")
         if outcome.lost:
-            names = ", ".join(repr(question) for question in outcome.lost[:3])
-            more = f" and {len(outcome.lost) - 3} more" if len(outcome.lost) > 3 else ""
-            say(f"no longer known: {names}{more}")
+            say(no_longer_known(outcome.lost))
         elif outcome.kept:
-            say(f"all {outcome.kept} answers that the version before knew are kept")
+            say(retention(outcome.kept, ()))
         if outcome.learned < outcome.rows and request.early_stop is None:
             say(UNKNOWN if outcome.finished else f"to go on: dlm train {path} {flags}")
         say(f'ask it: dlm prompt {path} "..."')

@@ -82,6 +82,87 @@ def test_a_change_of_a_source_is_seen(path: Path) -> None:
     assert len(set(seen)) == 4
 
 
+class Writing(threading.Event):
+    """Between two looks of the watch, whoever writes is a step further; keeps how long they are."""
+
+    def __init__(self, *steps: Callable[[], object]) -> None:
+        super().__init__()
+        self.steps, self.waits = list(steps), list[float | None]()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.waits.append(timeout)
+        if self.steps:
+            self.steps.pop(0)()
+        return self.is_set()
+
+
+def test_what_is_still_being_written_is_waited_for(path: Path) -> None:
+    source = path.parent / "notes" / "a.md"
+    source.parent.mkdir()
+    source.write_text("half")
+    path.write_text(TEXT.replace("---\n\n", "training:\n  sources: [{path: notes}]\n---\n\n"))
+
+    def append() -> None:
+        with source.open("a") as file:
+            file.write(" and more")
+
+    def edit() -> None:
+        replaced(path, path.read_text().replace("Amira", "Bo"))
+
+    writing = Writing(append, append, edit)
+    found = watching.contents(path, ended=writing)
+    next(found)
+    # As when a training ends in the midst of a checkout.
+    append()
+    whole = next(found)
+    assert source.read_text() == "half" + 3 * " and more"
+    assert whole == next(watching.contents(path))
+    # A source is looked at each second, and the document is told of at once.
+    assert writing.waits == [1.0, 1.0, 1.0, 0.3]
+
+
+def test_what_is_due_waits_for_the_writing_and_comes_without_it(path: Path) -> None:
+    writing = Writing(lambda: replaced(path, TEXT.replace("Amira", "Bo")))
+    found = watching.contents(path, lambda: True, writing)
+    first = next(found)
+    assert next(found) == first
+    assert writing.waits == []
+    replaced(path, TEXT.replace("Amira", "B"))
+    assert next(found) == content_digest(read_document(path)[0])
+    assert writing.waits == [0.3, 0.3]
+
+
+def test_what_is_written_and_taken_back_is_no_change(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watching, "_changes", lambda path, ended: iter([None]))
+    writing = Writing(lambda: replaced(path, TEXT))
+    found = watching.contents(path, ended=writing)
+    next(found)
+    replaced(path, TEXT.replace("Amira", "Bo"))
+    assert list(found) == []
+    assert writing.steps == []
+
+
+def test_the_end_is_not_waited_for(path: Path) -> None:
+    writing = Writing()
+    writing.steps = [writing.set]
+    found = watching.contents(path, ended=writing)
+    next(found)
+    replaced(path, TEXT.replace("Amira", "Bo"))
+    assert list(found) == []
+
+
+def test_a_folder_that_others_write_into_all_the_time_is_looked_at(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*folders: Path, **options: object) -> Iterator[set[tuple[int, str]]]:
+        yield {(2, str(path.with_name("app.log")))}
+
+    monkeypatch.setattr("watchfiles.watch", busy)
+    assert len(list(watching.contents(path, lambda: True))) == 2
+
+
 Job = Callable[..., TrainOutcome]
 
 

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from dlm_engine.data.sources import KnownFile
     from dlm_engine.document.frontmatter import Training
 
-SETTLE_MILLISECONDS: Final = 300
+#: Between looks at a document that changes; the disk tells of each of its changes.
+_SETTLE_MILLISECONDS: Final = 300
+#: Between looks at sources, and at anything while the disk tells of nothing.
 _LOOK_MILLISECONDS: Final = 1000
 #: A look at the sources that took a second is followed by so many seconds without one.
 _REST: Final = 20
@@ -33,19 +35,22 @@ def contents(
     due: Callable[[], bool] = lambda: False,
     ended: threading.Event | None = None,
 ) -> Iterator[str]:
-    """The digest of the document's content, now and after each change of it, until `ended`.
+    """The digest of the document's content, now and after each change that settled, until `ended`.
 
     It comes again without a change whenever something else is `due`. A file that cannot be read
     has the digest "", so that whoever trains it says why.
     """
+    ended = ended or threading.Event()
     sources = _Sources()
-    last = _digest(path, sources)
-    yield last
+    last = _look(path, sources)
+    yield "".join(last)
     for _ in _changes(path, ended):
-        now = _digest(path, sources)
+        now = _settled(path, sources, last, ended)
+        if ended.is_set():
+            return
         if now != last or due():
             last = now
-            yield now
+            yield "".join(now)
 
 
 def follow(
@@ -69,12 +74,28 @@ def follow(
         say(f"waiting for {path} to change")
 
 
-def _digest(path: Path, sources: _Sources) -> str:
+#: The digests of a document and of its sources.
+_Look = tuple[str, str]
+
+
+def _look(path: Path, sources: _Sources, *, at_once: bool = False) -> _Look:
     try:
         document = read_document(path)[0]
     except DocumentError:
-        return ""
-    return content_digest(document) + sources.digest(document, path)
+        return "", ""
+    return content_digest(document), sources.digest(document, path, at_once=at_once)
+
+
+def _settled(path: Path, sources: _Sources, before: _Look, ended: threading.Event) -> _Look:
+    """What two looks in a row agree on, `before` being the last one; whatever there is at the
+    end."""
+    now = _look(path, sources)
+    while now != before:
+        read = now[1] != before[1]
+        if ended.wait((_LOOK_MILLISECONDS if read else _SETTLE_MILLISECONDS) / 1000):
+            break
+        before, now = now, _look(path, sources, at_once=read)
+    return now
 
 
 class _Sources:
@@ -86,16 +107,17 @@ class _Sources:
         self._of: Training | None = None
         self._again = 0.0
 
-    def digest(self, document: Document, path: Path) -> str:
-        """ "" without sources; looks again only when that costs little of the time."""
+    def digest(self, document: Document, path: Path, *, at_once: bool) -> str:
+        """ "" without sources; unless `at_once`, looks again only when that costs little of the
+        time."""
         training = None if document.frontmatter is None else document.frontmatter.training
         if training is None or not training.sources:
             return ""
-        began = time.monotonic()
-        if training == self._of and began < self._again:
-            return self._last
         from dlm_engine.data.sources import expand
 
+        began = time.monotonic()
+        if training == self._of and began < self._again and not at_once:
+            return self._last
         found = expand(training, path, lambda root: self._known)
         self._known.update(found.fresh)
         facts = [(file.label, file.sha256, file.weight) for file in found.files]
@@ -109,15 +131,14 @@ class _Sources:
 def _changes(path: Path, ended: threading.Event | None = None) -> Iterator[None]:
     from watchfiles import watch
 
-    target = path.absolute()
-    for changes in watch(
-        target.parent,
+    for _ in watch(
+        path.absolute().parent,
         watch_filter=None,
-        debounce=SETTLE_MILLISECONDS,
+        debounce=_SETTLE_MILLISECONDS,
         rust_timeout=_LOOK_MILLISECONDS,
         yield_on_timeout=True,
         recursive=False,
         stop_event=ended,
     ):
-        if not changes or any(Path(name).name == target.name for _, name in changes):
-            yield None
+        # Also of another file: a folder that is written into all the time has no quiet second.
+        yield None

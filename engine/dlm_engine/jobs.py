@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from dlm_engine.errors import ExportError, InferenceError
 from dlm_engine.export import ExportAdapter, ExportOptions, ExportResult
 from dlm_engine.inference.model import (
+    Answering,
     GateUse,
     Mix,
     MixMethod,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KEPT_SAVES",
     "MEETING_VARIABLE",
+    "Answering",
     "Choice",
     "Dashboards",
     "Ending",
@@ -147,11 +149,11 @@ def prompt(
     return session.prompt(request, on_text, report, resident, cancelled)
 
 
-def require_answerable(request: PromptRequest) -> None:
-    """Refuse what no question could be asked of; see `inference.session.require_answerable`."""
+def require_answerable(request: PromptRequest) -> Answering:
+    """Who would answer, or why nobody could; see `inference.session.require_answerable`."""
     from dlm_engine.inference import session
 
-    session.require_answerable(request)
+    return session.require_answerable(request)
 
 
 def purge(

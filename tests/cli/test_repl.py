@@ -15,12 +15,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.store.conftest import commit_version
 from tests.tiny import FACTS, document_text, write_base
 
 from dlm_engine.cli.conversation import Conversation, Parameters, load, version_of
 from dlm_engine.cli.entry import main
 from dlm_engine.errors import DocumentError, InferenceError, UsageError
 from dlm_engine.jobs import Mix, PromptOutcome, PromptRequest, Share, TrainRequest, train
+from dlm_engine.store import Manifest, Store
 
 DOCUMENT = """\
 ---
@@ -142,6 +144,18 @@ def test_parameters_reach_the_model(job: Job, say: Say) -> None:
     first, second = job.requests
     assert (first.temperature, first.top_p, first.seed, first.max_tokens) == (0.5, 0.9, 3, 256)
     assert (second.temperature, second.top_p) == (0.5, None)
+    assert (first.top_k, first.repetition_penalty) == (None, None)
+
+
+@pytest.mark.parametrize("name", ["max_tokens", "max_new_tokens"])
+def test_the_other_parameters_and_both_names_of_the_longest_answer(
+    job: Job, say: Say, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert say(f"/params top_k=5 repetition_penalty=1.2 {name}=7", "one") == 0
+    (request,) = job.requests
+    assert (request.top_k, request.repetition_penalty, request.max_tokens) == (5, 1.2, 7)
+    said = capsys.readouterr().err
+    assert "top_k=5  repetition_penalty=1.2  max_tokens=7" in said
 
 
 def test_the_version_can_be_chosen_and_a_newer_one_is_told_of(
@@ -165,7 +179,7 @@ def test_history_and_help_are_shown(job: Job, say: Say, capsys: pytest.CaptureFi
     assert say("one", "/history", "/help") == 0
     said = capsys.readouterr().err
     assert "[0] one\n    A one" in said
-    for name in ("/save", "/clear", "/params", "/version", "/exit"):
+    for name in ("/save", "/clear", "/params", "/version", "/adapter", "/model", "/exit"):
         assert name in said
 
 
@@ -177,6 +191,10 @@ def test_history_and_help_are_shown(job: Job, say: Say, capsys: pytest.CaptureFi
         ("/params heat=3", "'heat=3' is not NAME=VALUE"),
         ("/params temperature=9", "temperature has to be from 0 to 5"),
         ("/params max_tokens=x", "'x' is not a number"),
+        ("/params top_k=0", "top_k has to be at least 1"),
+        ("/params repetition_penalty=0", "repetition_penalty has to be from 0.1 to 10"),
+        ("/params repetition_penalty=nan", "repetition_penalty has to be from 0.1 to 10"),
+        ("/adapter tone", "adapter 'tone': is not there: the document has one adapter"),
         ("/version last", "'last' is no version"),
     ],
 )
@@ -301,6 +319,111 @@ def test_who_cannot_be_asked_is_refused_before_the_first_question(
     assert say("one", flags=flags) == code
     assert words in capsys.readouterr().err
     assert job.requests == []
+
+
+@pytest.fixture
+def three(path: Path, own_home: Path) -> Path:
+    """A document with a gate, whose adapters have a version each, and `facts` two."""
+    gate = "training:\n  gate: {enabled: true}\n"
+    path.write_text(ADAPTERS.replace("training:\n", gate))
+    store = Store(own_home, "01KADB8Q6NX3V7T0M5E9RCWZ4H")
+    store.write_manifest(Manifest(dlm_id=store.dlm_id, base_model="smollm2-135m"))
+    for adapter in ("tone", "facts", "facts"):
+        commit_version(store, adapter)
+    return path
+
+
+Whom = tuple[str | None, Mix | None, int | str | None]
+
+
+@pytest.mark.parametrize(
+    ("flags", "line", "whom", "said"),
+    [
+        ((), "/adapter facts", ("facts", None, None), "adapter=facts version 2"),
+        (("--gate", "off", "--adapter", "tone"), "/adapter facts", ("facts", None, None), ""),
+        (
+            ("--adapter", "facts", "--version-number", "1"),
+            "/adapter",
+            ("facts", None, 1),
+            "=facts version 1",
+        ),
+        (
+            ("--adapter", "facts", "--version-number", "1"),
+            "/adapter tone",
+            ("tone", None, None),
+            "adapter=tone version 1",
+        ),
+        (
+            (),
+            "/adapter tone=0.7, facts=0.3",
+            (None, Mix((("tone", 0.7), ("facts", 0.3))), None),
+            "adapter=tone version 1 (0.7) and facts version 2 (0.3)",
+        ),
+        (
+            ("--adapter", "tone"),
+            "/adapter auto",
+            (None, None, None),
+            "adapter=tone version 1 and facts version 2, weighed by the gate",
+        ),
+        (("--adapter", "tone"), "/version base", (None, None, "base"), "asking the bare base"),
+    ],
+)
+def test_another_adapter_answers_from_the_next_question_on(
+    job: Job,
+    say: Say,
+    three: Path,
+    flags: tuple[str, ...],
+    line: str,
+    whom: Whom,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert say("one", line, "two", flags=flags) == 0
+    asked = job.requests[1]
+    assert (asked.adapter, asked.mix, asked.version) == whom
+    assert asked.earlier == (("one", "A one"),)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("/adapter other", 2, "choose of: tone, facts"),
+        ("/adapter tone=x", 2, "is not a name with a weight"),
+        ("/adapter tone=1,other=1", 2, "choose of: tone, facts"),
+    ],
+)
+def test_an_adapter_that_cannot_be_asked_is_not_chosen(
+    job: Job,
+    say: Say,
+    three: Path,
+    line: str,
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert say(line, "one", flags=("--adapter", "tone")) == code
+    assert words in capsys.readouterr().err
+    assert job.requests == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--adapter", "tone"), "backend=pytorch  base=smollm2-135m  adapter=tone version 1\n"),
+        (("--base",), "backend=pytorch  base=smollm2-135m  adapter=none\n"),
+    ],
+)
+def test_the_model_that_answers_is_shown(
+    job: Job,
+    say: Say,
+    three: Path,
+    flags: tuple[str, ...],
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert say("/model", flags=flags) == 0
+    assert said in capsys.readouterr().err
 
 
 def test_a_mix_is_not_called_the_bare_base(

@@ -52,6 +52,16 @@ def test_a_seed_makes_a_drawn_answer_come_again(trained: Place) -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
+def test_a_draw_of_one_token_is_the_likeliest_and_repeating_can_be_made_dear(
+    trained: Place,
+) -> None:
+    likeliest = trained.ask(max_tokens=40).answer
+    drawn: dict[str, Any] = {"temperature": 1.5, "seed": 3, "max_tokens": 40}
+    assert trained.ask(**drawn).answer != likeliest
+    assert trained.ask(**drawn, top_k=1).answer == likeliest
+    assert trained.ask(max_tokens=40, repetition_penalty=9.0).answer != likeliest
+
+
 def test_without_temperature_an_answer_is_always_the_same(trained: Place) -> None:
     torch.manual_seed(1)
     first = trained.ask(max_tokens=40)

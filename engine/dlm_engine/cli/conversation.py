@@ -27,9 +27,14 @@ HELP: Final = """\
 /history            show it
 /save PATH          write it to a file, as JSON
 /params [NAME=VALUE ...]
-                    show or change temperature, top_p, max_tokens, seed
+                    show or change temperature, top_p, top_k, repetition_penalty,
+                    max_tokens (also max_new_tokens), seed
 /version [NUMBER|base|current]
                     show or choose what is asked; current follows each training
+/adapter [NAME|MIX|auto]
+                    show or choose who answers: a named adapter, a mix as a=0.7,b=0.3,
+                    or whom the document says: its gate, or its only adapter
+/model              show what answers, and on which base
 Ctrl-C stops an answer; what was said of it stays in the conversation."""
 
 
@@ -41,12 +46,15 @@ class Parameters:
     top_p: float | None = None
     max_tokens: int = 256
     seed: int | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
 
     def changed(self, words: list[str]) -> Parameters:
         """With every `name=value` of `words`; `UsageError` for the first that makes no sense."""
         changes: dict[str, Any] = {}
         for word in words:
             name, equals, value = word.partition("=")
+            name = _OTHER_NAMES.get(name, name)
             if not equals or name not in _READERS:
                 known = ", ".join(_READERS)
                 raise UsageError("/params", f"{word!r} is not NAME=VALUE", f"names: {known}")
@@ -71,9 +79,13 @@ class Parameters:
 _READERS: Final[Mapping[str, tuple[type[int] | type[float], float, float]]] = {
     "temperature": (float, 0.0, 5.0),
     "top_p": (float, 1e-6, 1.0),
+    "top_k": (int, 1, math.inf),
+    "repetition_penalty": (float, 0.1, 10.0),
     "max_tokens": (int, 1, math.inf),
     "seed": (int, 0, math.inf),
 }
+#: As Transformers calls it.
+_OTHER_NAMES: Final = {"max_new_tokens": "max_tokens"}
 
 
 @dataclass

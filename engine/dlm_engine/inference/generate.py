@@ -101,12 +101,18 @@ def _run(
     for row, ids in enumerate(prompts):
         input_ids[row, width - len(ids) :] = torch.tensor(ids)
         mask[row, width - len(ids) :] = 1
-    drawing: dict[str, Any] = {"do_sample": False, "temperature": None, "top_p": None}
+    drawing: dict[str, Any] = {
+        "do_sample": False,
+        "temperature": None,
+        "top_p": None,
+        "top_k": None,
+    }
     if sampling.temperature > 0:
         drawing = {
             "do_sample": True,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p or 1.0,
+            "top_k": sampling.top_k or 0,
         }
     from transformers import StoppingCriteriaList
 
@@ -120,8 +126,7 @@ def _run(
             max_new_tokens=max_tokens,
             pad_token_id=chat.facts.pad_id,
             eos_token_id=list(chat.facts.stop_ids),
-            top_k=0 if sampling.temperature > 0 else None,
-            repetition_penalty=1.0,
+            repetition_penalty=sampling.repetition_penalty,
             num_beams=1,
             streamer=streamer,
             stopping_criteria=StoppingCriteriaList(stopping),

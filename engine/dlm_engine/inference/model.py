@@ -23,13 +23,16 @@ class Sampling:
     """How the next token is chosen.
 
     `temperature` 0 takes the likeliest, always the same; above it `seed` fixes the draw.
-    None for `top_p` and `seed` means no limit and a fresh draw.
+    None for `top_p`, `top_k` and `seed` means no limit and a fresh draw. `repetition_penalty`
+    divides the scores of the tokens that are there already, the prompt's too; 1 changes nothing.
     """
 
     temperature: float = 0.0
     top_p: float | None = None
     max_tokens: int = 256
     seed: int | None = None
+    top_k: int | None = None
+    repetition_penalty: float = 1.0
 
 
 class GateUse(StrEnum):
@@ -109,6 +112,19 @@ class PromptRequest:
     adapter: str | None = None
     mix: Mix | None = None
     gate: GateUse | None = None
+    top_k: int | None = None
+    repetition_penalty: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """Who would answer: `version` of the one adapter, None for the bare base; `shares` of those
+    with a name, which the gate weighs anew for each question where it is `gated`."""
+
+    base_model: str
+    version: int | None
+    shares: tuple[Share, ...] = ()
+    gated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

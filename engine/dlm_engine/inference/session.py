@@ -10,6 +10,7 @@ from dlm_engine.case import Case, open_case
 from dlm_engine.document import require_adapter
 from dlm_engine.errors import InferenceError, UsageError
 from dlm_engine.inference.model import (
+    Answering,
     GateUse,
     Mix,
     MixMethod,
@@ -69,6 +70,8 @@ def prompt(
         request.top_p or frontmatter.export.default_top_p,
         request.max_tokens,
         request.seed,
+        request.top_k,
+        request.repetition_penalty or 1.0,
     )
     hardware = detect()
     four_bits = any(version.four_bit_base() for version, _ in versions)
@@ -101,7 +104,7 @@ def prompt(
         answer = generate(model, chat, question, sampling, on_text, cancelled, earlier)
     return PromptOutcome(
         answer=answer.text,
-        version=versions[0][0].number if len(versions) == 1 else None,
+        version=_only(versions),
         base_model=case.spec.key,
         prompt_tokens=len(chat.prompt_ids(question, earlier)),
         answer_tokens=answer.tokens,
@@ -110,18 +113,28 @@ def prompt(
         seconds=time.monotonic() - began,
         notes=notes,
         left_out=len(request.earlier) - len(earlier),
-        shares=tuple(Share(v.adapter, v.number, share) for v, share in versions if v.adapter),
+        shares=_shares(versions),
         gate=gate.config.mode if gate else None,
     )
 
 
-def require_answerable(request: PromptRequest) -> None:
-    """Refuse what `prompt` would refuse before it loads anything, whatever the question.
+def require_answerable(request: PromptRequest) -> Answering:
+    """Who would answer; refuses what `prompt` would refuse before it loads anything, whatever the
+    question.
 
     Raises:
         DlmError: no version yet, no such adapter, or which one was left open.
     """
-    _answering(request)
+    case, versions, gated = _answering(request)
+    return Answering(case.spec.key, _only(versions), _shares(versions), gated)
+
+
+def _only(versions: list[tuple[Version, float]]) -> int | None:
+    return versions[0][0].number if len(versions) == 1 else None
+
+
+def _shares(versions: list[tuple[Version, float]]) -> tuple[Share, ...]:
+    return tuple(Share(v.adapter, v.number, share) for v, share in versions if v.adapter)
 
 
 def _answering(request: PromptRequest) -> tuple[Case, list[tuple[Version, float]], bool]:

@@ -26,9 +26,11 @@ from dlm_engine.cli.conversation import HELP, Conversation, Parameters, load, ve
 from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, GateChoice, mix_of
 from dlm_engine.errors import DlmError, UsageError
 from dlm_engine.jobs import (
+    Mix,
     MixMethod,
     PromptOutcome,
     PromptRequest,
+    Share,
     make_resident,
     prompt,
     require_answerable,
@@ -241,13 +243,14 @@ class Talk:
             self.console.result_part(text)
 
         request = replace(
-            self.asking,
+            self._asked(),
             question=question,
-            version=self.version,
             temperature=self.parameters.temperature,
             top_p=self.parameters.top_p,
             max_tokens=self.parameters.max_tokens,
             seed=self.parameters.seed,
+            top_k=self.parameters.top_k,
+            repetition_penalty=self.parameters.repetition_penalty,
             earlier=self.conversation.earlier,
         )
         self.resident = self.resident or make_resident()
@@ -274,6 +277,12 @@ class Talk:
             if self.session is not None:
                 self.conversation.save(self.session)
 
+    def _asked(self) -> PromptRequest:
+        """Whom the next question is asked of; the bare base is asked without any adapter."""
+        if self.version == "base":
+            return replace(self.asking, version="base", adapter=None, mix=None, gate=None)
+        return replace(self.asking, version=self.version)
+
     def _tell(self, outcome: PromptOutcome) -> None:
         """What the answer's reader should know, each thing once."""
         if outcome.stopped == "cancelled":
@@ -285,8 +294,7 @@ class Talk:
             self.conversation.forgotten += outcome.left_out
             forgotten = _turns(self.conversation.forgotten)
             self.console.status(f"(the oldest {forgotten} no longer fit and are left out)")
-        named = [f"{share.adapter} version {share.version}" for share in outcome.shares]
-        answered = " and ".join(named) or _version(outcome.version or "base")
+        answered = _named(outcome.shares) or _version(outcome.version or "base")
         if self._answered not in ("", answered):
             self.console.status(f"(answered by {answered})")
         self._answered = answered
@@ -314,6 +322,8 @@ class Talk:
             "/save": self._save,
             "/params": self._params,
             "/version": self._choose,
+            "/adapter": self._choose_adapter,
+            "/model": lambda words: self._show_model(),
         }
 
     def _clear(self, words: list[str]) -> None:
@@ -340,11 +350,39 @@ class Talk:
             self.version = version_of(words[0].lower())
         self.console.status(f"asking {_version(self.version)}")
 
+    def _choose_adapter(self, words: list[str]) -> None:
+        if words:
+            chosen, method = "".join(words), MixMethod.LINEAR
+            if self.asking.mix is not None:
+                method = self.asking.mix.method
+            mix = Mix.read(chosen, method) if "=" in chosen or ":" in chosen else None
+            adapter = None if mix or chosen == "auto" else chosen
+            # Numbers of versions are each adapter's own.
+            asking = replace(self.asking, adapter=adapter, mix=mix, gate=None, version=None)
+            require_answerable(asking)
+            self.asking, self.version = asking, None
+        self._show_model()
+
+    def _show_model(self) -> None:
+        found = require_answerable(self._asked())
+        adapter = _named(found.shares, weighed=self.asking.mix is not None)
+        if found.gated:
+            adapter += ", weighed by the gate"
+        elif not adapter:
+            adapter = "none" if found.version is None else f"version {found.version}"
+        self.console.status(f"backend=pytorch  base={found.base_model}  adapter={adapter}")
+
 
 def _version(version: int | Literal["base"] | None) -> str:
     if version is None:
         return "the current version"
     return "the bare base" if version == "base" else f"version {version}"
+
+
+def _named(shares: tuple[Share, ...], *, weighed: bool = False) -> str:
+    return " and ".join(
+        f"{s.adapter} version {s.version}" + (f" ({s.weight:g})" if weighed else "") for s in shares
+    )
 
 
 def _turns(number: int) -> str:

@@ -50,7 +50,7 @@ def test_not_utf8(data: bytes, what: str) -> None:
 def test_unreadable_paths(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("x")
-    fifo = tmp_path / "fifo"
+    pipe = tmp_path / "pipe"
     cases = [
         (tmp_path / "none.dlm", "does not exist"),
         (tmp_path, "is a folder"),
@@ -59,18 +59,18 @@ def test_unreadable_paths(tmp_path: Path) -> None:
         (tmp_path / ("a" * 300), "cannot be read"),
     ]
     if os.name == "posix":
-        cases.append((Path(os.devnull), "not a regular file"))
+        os.mkfifo(pipe)
+        cases += [(Path(os.devnull), "not a regular file"), (pipe, "not a regular file")]
     for path, what in cases:
         with pytest.raises(DocumentError, match=what):
             read_document(path)
-    assert not fifo.exists()
 
 
 def test_forbidden_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(DocumentError, match="may not be read"):
         read_document(tmp_path / "a.dlm")
 

@@ -31,7 +31,7 @@ def read_text(path: Path) -> str:
     """
     name = str(path)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_open_at_once) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise DocumentError(name, "is not a regular file", "name a .dlm file")
             data = file.read(MAX_BYTES + 1)
@@ -40,6 +40,11 @@ def read_text(path: Path) -> str:
     if len(data) > MAX_BYTES:
         raise DocumentError(name, "is larger than 64 MiB", "split it, or use training.sources")
     return decode(data, name)
+
+
+def _open_at_once(name: str, flags: int) -> int:
+    # A named pipe would keep whoever opens it until somebody writes.
+    return os.open(name, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def read_document(path: Path) -> tuple[Document, list[Diagnostic]]:

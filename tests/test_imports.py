@@ -64,7 +64,7 @@ SERVER_MAY_IMPORT = {"document", "store", "bases", "hardware", "checks", "errors
 #: of the worker the shapes of its messages, of `export` the words for what it is asked, of
 #: `training` the arithmetic of its plan
 SERVER_MAY_IMPORT_OF = {
-    "worker": {"messages", "wire"},
+    "worker": {"messages", "wire", "words"},
     "export": {"model"},
     "training": {"planning"},
 }

@@ -32,6 +32,7 @@ from dlm_engine.worker.messages import (
     Train,
 )
 from dlm_engine.worker.throttle import Throttle
+from dlm_engine.worker.words import for_editors
 
 if TYPE_CHECKING:
     from dlm_engine.jobs import Resident
@@ -79,7 +80,7 @@ class Context:
         self.go_on()
         # A change of phase is never merged away: it may stand for seconds.
         self._progress.flush()
-        self.send(Progress(self.id, phase, message))
+        self.send(Progress(self.id, phase, for_editors(message)))
 
     def say(self, key: str, side: Side, text: str) -> None:
         self.begun = True

@@ -46,6 +46,7 @@ from dlm_engine.worker.messages import (
     read,
 )
 from dlm_engine.worker.wire import Message, WireError, Writer, read_frame
+from dlm_engine.worker.words import for_editors
 
 log = logging.getLogger("dlm.worker")
 
@@ -139,8 +140,8 @@ class Worker:
                 log.exception("the system refused something")
                 error = store_error(error, job.context.home)
             if isinstance(error, DlmError):
-                kind = type(error).__name__
-                trouble = Trouble(kind, error.subject, error.problem, error.remedy)
+                parts = map(for_editors, (error.subject, error.problem, error.remedy))
+                trouble = Trouble(type(error).__name__, *parts)
                 return Result(Ending.FAILED if context.begun else Ending.UNAVAILABLE, trouble)
             log.exception("a job ended in a bug")
             said = " ".join(f"{type(error).__name__}: {error}".split())[:500]

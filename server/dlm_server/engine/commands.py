@@ -15,6 +15,7 @@ from lsprotocol import types as lsp
 
 from dlm_engine.errors import DlmError
 from dlm_engine.worker.messages import Ending, Export, Prompt, Result, Rollback, Text, read
+from dlm_engine.worker.words import for_editors
 from dlm_server.dispatch import INVALID_PARAMS, REQUEST_FAILED, Pending, RequestFailed
 from dlm_server.engine import document_commands
 from dlm_server.engine.arguments import (
@@ -356,8 +357,10 @@ def execute(session: Session, name: str, arguments: Sequence[Any]) -> Any:
     try:
         return command.run(session, _argument(command, arguments))
     except DlmError as error:
-        data = {"subject": error.subject, "problem": error.problem, "remedy": error.remedy}
-        raise RequestFailed(REQUEST_FAILED, str(error), data) from None
+        parts = {"subject": error.subject, "problem": error.problem, "remedy": error.remedy}
+        said = {name: for_editors(part) for name, part in parts.items()}
+        message = ": ".join(part for part in said.values() if part)
+        raise RequestFailed(REQUEST_FAILED, message, said) from None
 
 
 def _argument(command: Command, arguments: Sequence[Any]) -> Any:

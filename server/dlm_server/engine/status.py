@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from dlm_engine.worker.messages import Ending, Progress, Result
+from dlm_engine.worker.words import for_editors
 from dlm_server.engine.client import State
 from dlm_server.engine.queue import Job, JobKind
 
@@ -149,6 +150,6 @@ def status_json(
         "engine": str(state),
         "job": running,
         "queued": queued,
-        "message": message,
+        "message": for_editors(message) if message else None,
         "last": last.as_json() if last else None,
     }

@@ -65,6 +65,10 @@ class TrainingError(DlmError):
     """Training could not start or did not give a usable adapter."""
 
 
+class OutOfMemory(TrainingError):
+    """The memory does not last, however little of the run goes through at once."""
+
+
 class ProcessLost(TrainingError):
     """Another process of the same run is gone. Whoever started them says which, and ends with 1."""
 

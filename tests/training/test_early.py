@@ -53,7 +53,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> None:
     left = iter(losses)
     last = [losses[-1]]
 
-    def loss(trainee: object, held_out: object) -> float:
+    def loss(portions: object, held_out: object) -> float:
         return next(left, last[0])
 
     monkeypatch.setattr("dlm_engine.training.early.mean_loss", loss)

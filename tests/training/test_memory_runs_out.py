@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.training.sessions import STEPS, Place
 from tests.training.test_preference_run import make_run as make_preferences
 
 from dlm_engine.errors import TrainingError
-from dlm_engine.jobs import Choice, Event, Start
+from dlm_engine.jobs import Choice, Event, Progress, Start
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.sft import Run
 
@@ -29,13 +29,16 @@ KINDS: dict[str, Callable[[], BaseException]] = {
 
 
 @contextmanager
-def memory_of(rows: int, error: Callable[[], BaseException] = KINDS["cpu"]) -> Iterator[list[int]]:
-    """Within, more than `rows` rows of a step do not fit; what went through, in order."""
+def memory_of(
+    rows: int, error: Callable[[], BaseException] = KINDS["cpu"], *, looking: bool = False
+) -> Iterator[list[int]]:
+    """Within, more than `rows` rows of a step do not fit, or of a look at what is known; what
+    went through, in order."""
     seen: list[int] = []
     whole = Trainee.hidden
 
     def hidden(self: Trainee, pack: Any, trunk: Any) -> torch.Tensor:
-        if self.model.training and torch.is_grad_enabled():
+        if (self.model.training and torch.is_grad_enabled()) is not looking:
             seen.append(len(pack.rows))
             if len(pack.rows) > rows:
                 raise error()
@@ -86,6 +89,50 @@ def test_a_row_that_does_not_fit_ends_the_run_with_what_to_do() -> None:
     assert "one row at a time" in caught.value.problem
     assert "sequence_len" in caught.value.remedy
     assert run.step == 0
+
+
+def looked(run: Run) -> dict[str, bool]:
+    list(run.steps(until=9))
+    return dict(run.look().known)
+
+
+def test_looking_with_fewer_rows_at_a_time_sees_the_same() -> None:
+    expected = looked(make_run(count=12))
+    assert set(expected.values()) == {True, False}
+    run = make_run(count=12)
+    with memory_of(1, looking=True) as seen:
+        assert looked(run) == expected
+    assert (seen[0] > 1, seen[-1], run.portions.most) == (True, 1, 1)
+    said = run.portions.told()
+    assert said is not None
+    assert (said.value, run.portions.told()) == ("1 row at a time", None)
+
+
+def test_preferences_are_compared_with_fewer_rows_at_a_time() -> None:
+    whole, run = make_preferences(), make_preferences()
+    whole.begin()
+    with memory_of(2, looking=True):
+        run.begin()
+    for key, sums in whole.before.items():
+        assert run.before[key] == pytest.approx(sums, rel=1e-4)
+    assert run.owed == whole.owed
+
+
+@pytest.mark.parametrize("most", [None, 2])
+def test_no_room_for_the_last_look_keeps_the_state(fresh: Place, most: int | None) -> None:
+    """Both of a run that ended by itself, and of one that was told to end."""
+    with ExitStack() as stack:
+
+        def tell(event: Event) -> None:
+            if isinstance(event, Progress) and event.step == 1:
+                stack.enter_context(memory_of(0, looking=True))
+
+        with pytest.raises(TrainingError) as caught:
+            fresh.train(max_steps=most, tell=tell)
+    assert "looking at the rows" in caught.value.subject
+    assert fresh.numbers() == []
+    outcome = fresh.train(Start.RESUME)
+    assert (outcome.version, outcome.steps) == (1, STEPS)
 
 
 def test_another_error_is_no_lack_of_memory() -> None:

@@ -29,7 +29,7 @@ class Best:
 
     def look(self, report: StepReport) -> float:
         """The loss on held-out prose after the step of `report`, nats per token."""
-        loss = mean_loss(self._run.trainee, self._held_out)
+        loss = mean_loss(self._run.portions, self._held_out)
         assert loss is not None
         if loss < self._loss:
             self._loss, self.report = loss, report

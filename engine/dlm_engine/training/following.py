@@ -120,7 +120,7 @@ def _phase(todo: Order, given: Given, request: TrainRequest, resident: Resident)
         best.restore()
     run.look()
     run.measured()
-    mean_loss(run.trainee, built.held)
+    mean_loss(run.portions, built.held)
     return TrainOutcome(Ending.TRAINED, steps=run.step, adapter=todo.adapter)
 
 

@@ -184,7 +184,7 @@ class PreferenceRun(Run):
 
     def _share(self) -> None:
         super()._share()
-        self.now |= _of_all(self._seen)
+        self.now |= _thoughts(ranks.merged(self._seen))
         self._seen = {}
 
     def _pairs_now(self) -> list[LaidPairs]:
@@ -248,10 +248,18 @@ class PreferenceRun(Run):
     @torch.no_grad()
     def _opinions(self) -> Thoughts:
         self.trainee.model.eval()
-        found: Thoughts = {}
-        for each in (part for whole in ranks.mine(self.pairs) for part in self._parts(whole)):
-            self._note(each, self._thought(each), found)
-        return _of_all(found)
+
+        def own() -> Thoughts:
+            found: Thoughts = {}
+            for each in (part for whole in ranks.mine(self.pairs) for part in self._parts(whole)):
+                self._note(each, self._thought(each), found)
+            return found
+
+        def packs() -> Iterator[tuple[Laid, int]]:
+            return ((each.laid, 2) for each in self.pairs)
+
+        every = self.portions.lasting(own, packs, "comparing the preferences")
+        return _thoughts({key: sums for found in every for key, sums in found.items()})
 
     def _means(self, thoughts: Thoughts, key: str) -> tuple[float, float]:
         """Nats per token of the chosen and the rejected answer."""
@@ -263,5 +271,6 @@ class PreferenceRun(Run):
         return chosen - rejected
 
 
-def _of_all(found: Thoughts) -> Thoughts:
-    return {key: (sums[0], sums[1]) for key, sums in ranks.merged(found).items()}
+def _thoughts(found: Thoughts) -> Thoughts:
+    """Of other processes they come as lists."""
+    return {key: (sums[0], sums[1]) for key, sums in found.items()}

@@ -30,7 +30,7 @@ from dlm_engine.training.loss import head_divergence, head_loss
 from dlm_engine.training.model import Choice, Losses, Preferred
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.optimisers import make_optimiser
-from dlm_engine.training.portions import Portions, let_go, ran_out
+from dlm_engine.training.portions import Portions
 from dlm_engine.training.settings import LEARNED, LEARNED_PROSE, Settings
 
 Each = TypeVar("Each")
@@ -197,7 +197,7 @@ class Run:
         last = self.settings.cap if until is None else min(until, self.settings.cap)
         while self.step < last and not self.finished:
             began = clock()
-            (loss, divergence, tokens), choice = self._accumulated()
+            loss, divergence, tokens = self._accumulated()
             norm = float(torch.nn.utils.clip_grad_norm_(self.parameters.values(), _CLIP))
             rate = self.settings.rate(self.step)
             self.settled = False
@@ -230,34 +230,20 @@ class Run:
                 norm,
                 tokens,
                 clock() - began,
-                choice,
+                self.portions.told(),
             )
 
-    def _accumulated(self) -> tuple[tuple[float, float, int], Choice | None]:
-        """`_accumulate`, again with fewer rows at a time for as long as the memory does not last,
-        in this process or in another.
+    def _accumulated(self) -> tuple[float, float, int]:
+        """`_accumulate` in all processes, with as many rows at a time as the memory lasts for.
 
         Raises:
-            TrainingError: it does not last for a single row.
+            OutOfMemory: it does not last for a single row.
         """
-        choice = None
-        while True:
-            own = None
-            try:
-                own = self._accumulate()
-            except (RuntimeError, MemoryError) as error:
-                if not ran_out(error):
-                    raise
-            every = ranks.everyones(own)
-            done = [each for each in every if each is not None]
-            if len(done) == len(every):
-                ranks.add_gradients(self.parameters.values())
-                self._share()
-                losses, divergences, tokens = zip(*done, strict=True)
-                return (sum(losses), sum(divergences), sum(tokens)), choice
-            # Behind the handler, where the error no longer holds on to the step's tensors.
-            let_go(list(self.parameters.values()))
-            choice = self.portions.halve(self._at_once(), self.step + 1)
+        done = self.portions.lasting(self._accumulate, self._at_once, f"step {self.step + 1}")
+        ranks.add_gradients(self.parameters.values())
+        self._share()
+        losses, divergences, tokens = zip(*done, strict=True)
+        return sum(losses), sum(divergences), sum(tokens)
 
     def _at_once(self) -> list[tuple[Laid, int]]:
         """What goes through in this step, each with how many of its rows stay together."""
@@ -354,8 +340,7 @@ class Run:
         if self._looked == self.step:
             return self.knowledge
         self._looked = self.step
-        parts = [part for each in self.packs for part in self.portions.of(each)]
-        self.losses = mode_losses(self.trainee, parts, self.knowledge.note)
+        self.losses = mode_losses(self.portions, self.packs, self.knowledge.note)
         self.knowledge.share()
         return self.knowledge
 
@@ -363,40 +348,50 @@ class Run:
         return [self.trainee.device] if self.trainee.device.type == "cuda" else []
 
 
-def mean_loss(trainee: Trainee, laid: Sequence[Laid]) -> float | None:
+def mean_loss(portions: Portions, laid: Sequence[Laid]) -> float | None:
     """Nats per supervised token over `laid`, None for no packs."""
-    sums = _sums(trainee, laid)
+    sums = _sums(portions, laid)
     tokens = sum(count for _, count in sums.values())
     return sum(total for total, _ in sums.values()) / tokens if tokens else None
 
 
 def mode_losses(
-    trainee: Trainee, laid: Sequence[Laid], note: Callable[[Pack, torch.Tensor], None] | None = None
+    portions: Portions,
+    laid: Sequence[Laid],
+    note: Callable[[Pack, torch.Tensor], None] | None = None,
 ) -> Losses:
     """Likewise of prose and of answers apart; `note` gets the losses of each pack's tokens."""
-    means = {kind: total / count for kind, (total, count) in _sums(trainee, laid, note).items()}
+    means = {kind: total / count for kind, (total, count) in _sums(portions, laid, note).items()}
     return Losses(means.get("text"), means.get("chat"))
 
 
 @torch.no_grad()
 def _sums(
-    trainee: Trainee, laid: Sequence[Laid], note: Callable[[Pack, torch.Tensor], None] | None = None
+    portions: Portions,
+    laid: Sequence[Laid],
+    note: Callable[[Pack, torch.Tensor], None] | None = None,
 ) -> dict[str, tuple[float, int]]:
     """Sum of the losses and number of supervised tokens, by kind; a pack is of one kind."""
+    trainee = portions.trainee
     trainee.model.eval()
-    sums: dict[str, tuple[float, int]] = {}
-    for each in ranks.mine(laid):
-        hidden = trainee.hidden(each.pack, each.trunk)
-        losses = head_loss(hidden, trainee.head, each.pack.labels, trainee.soft_cap)
-        if note is not None:
-            note(each.pack, losses)
-        total, tokens = sums.get(each.pack.kind, (0.0, 0))
-        sums[each.pack.kind] = (
-            total + float(losses.sum()),
-            tokens + each.pack.supervised,
-        )
+
+    def own() -> dict[str, tuple[float, int]]:
+        sums: dict[str, tuple[float, int]] = {}
+        for each in (part for whole in ranks.mine(laid) for part in portions.of(whole)):
+            hidden = trainee.hidden(each.pack, each.trunk)
+            losses = head_loss(hidden, trainee.head, each.pack.labels, trainee.soft_cap)
+            if note is not None:
+                note(each.pack, losses)
+            total, tokens = sums.get(each.pack.kind, (0.0, 0))
+            sums[each.pack.kind] = (
+                total + float(losses.sum()),
+                tokens + each.pack.supervised,
+            )
+        return sums
+
+    every = portions.lasting(own, lambda: ((each, 1) for each in laid), "looking at the rows")
     whole: dict[str, tuple[float, int]] = {}
-    for kind, (total, tokens) in ((k, s) for own in ranks.everyones(sums) for k, s in own.items()):
+    for kind, (total, tokens) in ((k, s) for sums in every for k, s in sums.items()):
         before, count = whole.get(kind, (0.0, 0))
         whole[kind] = (before + total, count + tokens)
     return whole

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 
 import torch
 
-from dlm_engine.errors import ProcessLost, StoreError, TrainingError
+from dlm_engine.errors import OutOfMemory, ProcessLost, StoreError, TrainingError
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import (
     LEARNED_NAME,
@@ -212,7 +212,9 @@ def carry_out(stage: Stage, around: Around) -> Ended:
         trained = time.monotonic() - began
         run.look()
         preferred = run.measured()
-        val_loss = mean_loss(run.trainee, built.held)
+        val_loss = mean_loss(run.portions, built.held)
+        if choice := run.portions.told():
+            tell(choice)
         with store.stage(adapter) as staging:
             if not all(bool(torch.isfinite(p).all()) for p in run.parameters.values()):
                 _write_adapter(stage, around, staging, run)
@@ -275,10 +277,13 @@ def _after_the_commit(tell: Listener) -> Iterator[None]:
 
 @contextmanager
 def _kept_when_lost(stage: Stage, around: Around, run: Run) -> Iterator[None]:
-    """Keep the state, where that can be gone on from, when another process of the run is lost."""
+    """Keep the state, where that can be gone on from, when another process of the run is lost or
+    the memory does not last for the last look. What ended by itself takes that look again."""
     try:
         yield
-    except ProcessLost:
+    except (ProcessLost, OutOfMemory) as error:
+        if isinstance(error, OutOfMemory):
+            run.finished = False
         if stage.keeps and run.settled and not run.finished:
             case = around.given.case
             folder = checkpoint_path(case.store.root, case.adapter)

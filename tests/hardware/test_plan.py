@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from dlm_engine.document.frontmatter import Training
 from dlm_engine.errors import HardwareRefusal
-from dlm_engine.hardware import Hardware, ModelShape, Plan, plan
-from dlm_engine.hardware.plan import EFFECTIVE_BATCH
+from dlm_engine.hardware import Hardware, ModelShape, Plan, Workload, estimate, plan
+from dlm_engine.hardware.plan import PACK_TOKENS
 
 GIB = 2**30
 CPU = Hardware("cpu", "a CPU", 24 * GIB, 24 * GIB, 2, False, "no bfloat16 instructions")
@@ -64,19 +64,58 @@ def test_attention(hardware: Hardware, shape: ModelShape, length: int, attention
     assert planned(hardware, shape, length).attention == attention
 
 
-def test_short_rows_fill_one_step_without_checkpointing() -> None:
-    made = planned(CPU)
-    assert (made.micro_batch, made.grad_accum) == (EFFECTIVE_BATCH, 1)
-    assert not made.gradient_checkpointing
+def needs(tokens: int, switch: Literal["off", "on"]) -> int:
+    """Bytes of a step of `MEDIUM` on one sequence of so many tokens, on a card."""
+    rank, kind = MEDIUM.lora_params(16), "adamw_torch"
+    work = Workload(MEDIUM, "bf16", "sdpa", tokens, rank, kind, "none", "no", "cuda", 1)
+    return estimate(work, 1, switch).total
 
 
-def test_a_1_5b_base_on_an_8_gb_card_gets_no_16_rows() -> None:
+def card(size: int) -> Hardware:
+    """One on which `size` bytes may be used, and hardly more."""
+    return replace(CUDA, total_memory=round(size / 0.85) + 2**20)
+
+
+@pytest.mark.parametrize(
+    ("length", "tokens"),
+    [(20, PACK_TOKENS), (128, PACK_TOKENS), (PACK_TOKENS, PACK_TOKENS), (2048, 2048)],
+)
+def test_packs_go_through_whole_where_there_is_memory(length: int, tokens: int) -> None:
+    made = planned(CPU, length=length)
+    assert (made.tokens, made.pack_tokens, made.gradient_checkpointing) == (tokens, 640, False)
+    assert (made.micro_batch, made.grad_accum) == (None, None)
+    assert any(f"up to {tokens} tokens at a time" in reason for reason in made.reasons)
+    assert made.estimate == planned(CPU, length=tokens).estimate
+
+
+@pytest.mark.parametrize(
+    ("room", "switch", "length", "tokens"),
+    [
+        (640, "off", 60, 640),
+        (639, "off", 60, 320),
+        (200, "off", 60, 160),
+        (79, "off", 60, 60),
+        (640, "off", 500, 640),
+        (639, "off", 500, 500),
+        (700, "on", 600, 640),
+        (630, "on", 600, 600),
+    ],
+)
+def test_short_memory_gets_less_at_once(
+    room: int, switch: Literal["off", "on"], length: int, tokens: int
+) -> None:
+    made = planned(card(needs(room, switch)), MEDIUM, length)
+    assert (made.tokens, made.pack_tokens) == (tokens, tokens)
+    assert made.gradient_checkpointing is (switch == "on")
+    assert made.estimate.total == needs(tokens, switch) <= made.budget
+    assert any(f"up to {tokens} tokens at a time" in reason for reason in made.reasons)
+
+
+def test_a_1_5b_base_on_an_8_gb_card_gets_one_row_of_2048_tokens() -> None:
     """The case where the activation model without sizes said 16 rows on 6 GB."""
-    card = replace(CUDA, total_memory=8 * GIB)
-    made = planned(card, MEDIUM, 2048)
-    assert made.micro_batch <= 2
+    made = planned(replace(CUDA, total_memory=8 * GIB), MEDIUM, 2048)
+    assert made.tokens == 2048
     assert made.gradient_checkpointing
-    assert made.effective_batch == EFFECTIVE_BATCH
     assert made.estimate.total <= made.budget
 
 
@@ -85,18 +124,24 @@ def test_the_same_totals_give_the_same_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrote", "micro", "accumulation"),
+    ("wrote", "micro", "accumulation", "tokens"),
     [
-        ({"micro_batch_size": 2}, 2, 4),
-        ({"grad_accum": 3}, 8, 3),
-        ({"micro_batch_size": 5, "grad_accum": 1}, 5, 1),
-        ({"micro_batch_size": 16}, 16, 1),
+        ({"micro_batch_size": 2}, 2, 4, 256),
+        ({"grad_accum": 3}, None, 3, 640),
+        ({"micro_batch_size": 5, "grad_accum": 1}, 5, 1, 640),
+        ({"micro_batch_size": 16}, 16, 1, 640),
     ],
 )
-def test_batch_settings_are_honoured(wrote: dict[str, Any], micro: int, accumulation: int) -> None:
+def test_batch_settings_are_honoured(
+    wrote: dict[str, Any], micro: int | None, accumulation: int, tokens: int
+) -> None:
     made = planned(CPU, **wrote)
-    assert (made.micro_batch, made.grad_accum) == (micro, accumulation)
+    assert (made.micro_batch, made.grad_accum, made.tokens) == (micro, accumulation, tokens)
+    assert made.effective_batch == (micro * accumulation if micro else None)
+    assert made.pack_tokens == PACK_TOKENS
     assert any("set in the document" in reason for reason in made.reasons)
+    if micro:
+        assert any(f"up to {micro} rows, {tokens} tokens, at a time" in r for r in made.reasons)
 
 
 def test_precision_is_honoured_and_its_price_named() -> None:
@@ -161,12 +206,12 @@ def test_a_base_that_does_not_fit_names_numbers_and_those_that_would() -> None:
 
 
 def test_too_many_rows_are_refused_with_the_number_that_fits() -> None:
-    with pytest.raises(HardwareRefusal, match="or less, or auto") as caught:
-        planned(CPU, MEDIUM, 2048, micro_batch_size=512)
-    largest = int(caught.value.remedy.split()[1])
-    assert planned(CPU, MEDIUM, 2048, micro_batch_size=largest).micro_batch == largest
-    with pytest.raises(HardwareRefusal, match=f"write {largest} or less"):
-        planned(CPU, MEDIUM, 2048, micro_batch_size=10**15)
+    tight = card(needs(300, "on"))
+    for rows in (5, 10**15):
+        with pytest.raises(HardwareRefusal, match="write 3 or less, or auto"):
+            planned(tight, MEDIUM, 100, micro_batch_size=rows)
+    made = planned(tight, MEDIUM, 100, micro_batch_size=3)
+    assert (made.micro_batch, made.tokens) == (3, 300)
 
 
 def test_dora_needs_more_memory_than_lora() -> None:
@@ -177,5 +222,5 @@ def test_dora_needs_more_memory_than_lora() -> None:
 @pytest.mark.parametrize("hardware", [CPU, BF16_CPU, CUDA, OLD_CUDA, MPS, ROCM])
 def test_every_choice_has_a_reason(hardware: Hardware) -> None:
     reasons = planned(hardware, MEDIUM, 512).reasons
-    for choice in ("device", "precision", "attention", "rows at a time", "checkpointing", "accum"):
+    for choice in ("device", "precision", "attention", "tokens at a time", "checkpointing"):
         assert any(choice in reason for reason in reasons), choice

@@ -45,8 +45,8 @@ def test_json_has_the_documented_keys() -> None:
     assert set(made["capabilities"]) >= KEYS
     assert made["capabilities"]["vram_gb"] is None
     assert made["base"]["name"] == "smollm2-135m"
-    assert made["plan"]["micro_batch_size"] == 8
-    assert made["plan"]["effective_batch_size"] == 8
+    assert made["plan"]["tokens_at_once"] == 640
+    assert made["plan"]["micro_batch_size"] is None
     assert made["plan"]["reasons"]
     assert made["plan_error"] is None
 
@@ -75,5 +75,12 @@ def test_a_refusal_is_reported_and_not_raised() -> None:
 
 def test_the_text_gives_the_plan_with_its_reasons() -> None:
     text = "\n".join(report(CPU, BASE, SMALL, Training(), 128).render_text())
-    for part in ("the CPU", "24.0 GiB", "smollm2-135m", "precision fp32", "8 rows at a time"):
+    for part in (
+        "the CPU",
+        "24.0 GiB",
+        "smollm2-135m",
+        "precision fp32",
+        "rows of up to 128",
+        "640 tokens at a time",
+    ):
         assert part in text

@@ -20,6 +20,7 @@ from dlm_engine.errors import (
     TrainingError,
     UsageError,
 )
+from dlm_engine.hardware import detect_light
 from dlm_engine.jobs import (
     Ending,
 )
@@ -179,9 +180,11 @@ def test_a_gate_is_refused_by_itself_too(fresh: Place) -> None:
         require_supported(document, frontmatter, ("q_proj",))
 
 
-def test_a_machine_that_cannot_is_refused_without_a_version(fresh: Place, tiny_base: Path) -> None:
-    extra = "training:\n  micro_batch_size: 1000000000\n"
-    fresh.document.write_text(document_text(str(tiny_base), extra=extra))
+def test_a_machine_that_cannot_is_refused_without_a_version(
+    fresh: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = replace(detect_light(), total_memory=2**20)
+    monkeypatch.setattr("dlm_engine.training.given.detect", lambda: small)
     with pytest.raises(HardwareRefusal):
         fresh.train()
     assert not fresh.home.exists()

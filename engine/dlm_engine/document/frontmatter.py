@@ -269,10 +269,14 @@ class Training(Closed):
         "longer prose is cut into several rows.",
     )
     micro_batch_size: AutoOrCount = Field(
-        default="auto", description="Rows per forward pass; `auto` means what fits."
+        default="auto",
+        description="Most rows per forward pass, which takes up to 640 tokens, or one row that is "
+        "longer. `auto`: as many rows as that is, in fewer tokens where memory is short.",
     )
     grad_accum: AutoOrCount = Field(
-        default="auto", description="Forward passes per step; `auto` means what the batch needs."
+        default="auto",
+        description="Forward passes per step. `auto`: all of a short document, about 1600 tokens "
+        "of a longer one; with `micro_batch_size` towards 8 rows.",
     )
     learning_rate: Positive = Field(
         default=2e-4, description="Peak learning rate. Left out: planned."

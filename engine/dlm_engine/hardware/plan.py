@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
 
 from dlm_engine.document.unsupported import FP16, GALORE
 from dlm_engine.errors import HardwareRefusal
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 EFFECTIVE_BATCH = 8
 PLANNED_RANK = 16
+#: Tokens of a pack: longer ones lose more in attention than they save on the prefix.
+PACK_TOKENS: Final = 640
+#: Of a pack where the memory does not last for those, how many times shorter.
+_SHORTER: Final = (1, 2, 4, 8)
 _SHARE = {"cuda": 0.85, "rocm": 0.85, "mps": 0.6, "cpu": 0.6}
 
 Device = Literal["cpu", "cuda", "mps"]
@@ -32,13 +36,20 @@ Switch = Literal["off", "on"]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How training runs on this machine. `budget` and the estimate are in bytes."""
+    """How training runs on this machine. `budget` and the estimate are in bytes.
+
+    What goes through at once is a pack of rows: of at most `pack_tokens` and, where the document
+    says so, `micro_batch` rows, or one row that is longer; in all at most `tokens`. `grad_accum`
+    packs make a step; None where the document leaves that to its length.
+    """
 
     device: Device
     precision: Precision
     attention: Attention
-    micro_batch: int
-    grad_accum: int
+    tokens: int
+    pack_tokens: int
+    micro_batch: int | None
+    grad_accum: int | None
     gradient_checkpointing: bool
     use_qlora: bool
     estimate: Estimate
@@ -46,7 +57,10 @@ class Plan:
     reasons: tuple[str, ...]
 
     @property
-    def effective_batch(self) -> int:
+    def effective_batch(self) -> int | None:
+        """Most rows of a step; None where tokens decide."""
+        if self.micro_batch is None or self.grad_accum is None:
+            return None
         return self.micro_batch * self.grad_accum
 
 
@@ -91,18 +105,21 @@ def plan(
         supervised=supervised,
     )
     budget = int(hardware.total_memory * _SHARE[hardware.backend])
-    rows, checkpointing = _fit(work, training.micro_batch_size, budget, alternatives or {})
-    needed = estimate(work, rows, checkpointing)
-    reasons += _batch_reasons(training, rows, checkpointing, needed, budget, hardware)
+    rows = None if training.micro_batch_size == "auto" else int(training.micro_batch_size)
+    tokens, checkpointing = _fit(work, rows, budget, alternatives or {})
+    needed = _estimate(work, tokens, checkpointing)
+    reasons += _batch_reasons(rows, tokens, work, checkpointing, needed, budget, hardware)
     accumulation = _accumulation(training, rows)
-    if training.grad_accum == "auto":
-        reasons.append(f"accumulation {accumulation}: towards {EFFECTIVE_BATCH} rows per step")
-    else:
+    if training.grad_accum != "auto":
         reasons.append(f"accumulation {accumulation}: set in the document")
+    elif accumulation is not None:
+        reasons.append(f"accumulation {accumulation}: towards {EFFECTIVE_BATCH} rows per step")
     return Plan(
         device=device,
         precision=precision,
         attention=attention,
+        tokens=tokens,
+        pack_tokens=PACK_TOKENS if rows else min(PACK_TOKENS, tokens),
         micro_batch=rows,
         grad_accum=accumulation,
         gradient_checkpointing=checkpointing == "on",
@@ -205,35 +222,48 @@ def _attention(
 
 
 def _fit(
-    work: Workload, asked: int | str, budget: int, alternatives: Mapping[str, int]
+    work: Workload, rows: int | None, budget: int, alternatives: Mapping[str, int]
 ) -> tuple[int, Switch]:
-    sizes = [asked] if isinstance(asked, int) else [8, 4, 2, 1]
+    """Most tokens at once and whether activations are computed twice, for at most so many rows."""
+    longest = work.sequence_len
+    sizes = sorted({longest, *(max(longest, PACK_TOKENS // n) for n in _SHORTER)}, reverse=True)
+    if rows is not None:
+        sizes = [_tokens(work, rows)]
     switches: tuple[Switch, Switch] = ("off", "on")
     for checkpointing in switches:
-        for rows in sizes:
-            if estimate(work, rows, checkpointing).total <= budget:
-                return rows, checkpointing
-    least = estimate(work, 1, "on").total
-    if isinstance(asked, int) and least <= budget:
+        for tokens in sizes:
+            if _estimate(work, tokens, checkpointing).total <= budget:
+                return tokens, checkpointing
+    least = _estimate(work, longest, "on").total
+    if rows is not None and least <= budget:
         largest = bisect_right(
-            range(1, asked), budget, key=lambda rows: estimate(work, rows, "on").total
+            range(1, rows), budget, key=lambda n: _estimate(work, _tokens(work, n), "on").total
         )
         raise HardwareRefusal(
-            f"training.micro_batch_size {asked}",
-            f"it needs {_gib(estimate(work, asked, 'on').total)}, and dlm may use {_gib(budget)}",
+            f"training.micro_batch_size {rows}",
+            f"it needs {_gib(_estimate(work, sizes[0], 'on').total)}, and dlm may use "
+            f"{_gib(budget)}",
             f"write {largest} or less, or auto",
         )
     raise HardwareRefusal(
         f"a base of {work.shape.params / 1e9:.2g}B parameters",
-        f"training on {work.sequence_len} tokens needs {_gib(least)} at the least, and dlm may "
+        f"training on {longest} tokens needs {_gib(least)} at the least, and dlm may "
         f"use {_gib(budget)} of this machine's memory",
         _smaller(work, budget, alternatives),
     )
 
 
-def _smaller(work: Workload, budget: int, alternatives: Mapping[str, int]) -> str:
-    from dataclasses import replace
+def _tokens(work: Workload, rows: int) -> int:
+    """Of a pack of at most so many rows."""
+    return min(rows * work.sequence_len, max(PACK_TOKENS, work.sequence_len))
 
+
+def _estimate(work: Workload, tokens: int, checkpointing: Switch) -> Estimate:
+    """Of a step on a pack, which is one sequence."""
+    return estimate(replace(work, sequence_len=tokens), 1, checkpointing)
+
+
+def _smaller(work: Workload, budget: int, alternatives: Mapping[str, int]) -> str:
     fitting = []
     for name, params in sorted(alternatives.items(), key=lambda item: -item[1]):
         shape = approximate_shape(params)
@@ -246,8 +276,9 @@ def _smaller(work: Workload, budget: int, alternatives: Mapping[str, int]) -> st
 
 
 def _batch_reasons(
-    training: Training,
-    rows: int,
+    rows: int | None,
+    tokens: int,
+    work: Workload,
     checkpointing: Switch,
     needed: Estimate,
     budget: int,
@@ -255,10 +286,15 @@ def _batch_reasons(
 ) -> list[str]:
     share = round(100 * _SHARE[hardware.backend])
     size = f"about {_gib(needed.total)} of the {_gib(budget)} ({share} %) that dlm may use"
-    why = "set in the document" if training.micro_batch_size != "auto" else "the largest that fits"
-    if training.micro_batch_size == "auto" and rows == EFFECTIVE_BATCH:
-        why = "a whole step at once"
-    lines = [f"{rows} rows at a time: {why}; {size}"]
+    at_once, why = f"up to {tokens} tokens at a time", "the most that pays"
+    if rows is not None:
+        at_once = f"up to {rows} rows, {tokens} tokens, at a time"
+        why = "rows as set in the document"
+    elif tokens == work.sequence_len >= PACK_TOKENS:
+        why = "the longest row"
+    elif tokens < PACK_TOKENS:
+        why = "the most that fits"
+    lines = [f"{at_once}: {why}; {size}"]
     if checkpointing == "on":
         lines.append("gradient checkpointing on: it does not fit without (a quarter slower)")
     else:
@@ -266,10 +302,10 @@ def _batch_reasons(
     return lines
 
 
-def _accumulation(training: Training, rows: int) -> int:
+def _accumulation(training: Training, rows: int | None) -> int | None:
     if isinstance(training.grad_accum, int):
         return training.grad_accum
-    return max(1, round(EFFECTIVE_BATCH / rows))
+    return None if rows is None else max(1, round(EFFECTIVE_BATCH / rows))
 
 
 def _gib(size: int) -> str:

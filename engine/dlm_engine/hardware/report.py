@@ -49,6 +49,8 @@ class DoctorReport:
     base: BaseFacts | None = None
     plan: Plan | None = None
     refusal: str | None = None
+    #: tokens of the longest row that was planned for: what the document allows
+    longest: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For `--json`: `{capabilities, base, plan, plan_error}`."""
@@ -81,7 +83,8 @@ class DoctorReport:
                 f"  weights      {self.base.weights}",
             ]
         if self.plan:
-            lines += ["", "Training would run like this:"]
+            rows = f" (rows of up to {self.longest} tokens)" if self.longest else ""
+            lines += ["", f"Training would run like this{rows}:"]
             lines += [f"  {reason}" for reason in self.plan.reasons]
         if self.refusal:
             lines += ["", f"Training cannot run here: {self.refusal}"]
@@ -104,7 +107,7 @@ def report(
         made = plan(hardware, shape, training, length, alternatives=alternatives)
     except HardwareRefusal as error:
         return DoctorReport(hardware, base, refusal=str(error))
-    return DoctorReport(hardware, base, plan=made)
+    return DoctorReport(hardware, base, plan=made, longest=length)
 
 
 def capabilities(hardware: Hardware) -> dict[str, Any]:
@@ -156,6 +159,7 @@ def _plan_dict(made: Plan) -> dict[str, Any]:
         "precision": made.precision,
         "attn_implementation": made.attention,
         "use_qlora": made.use_qlora,
+        "tokens_at_once": made.tokens,
         "micro_batch_size": made.micro_batch,
         "grad_accum": made.grad_accum,
         "effective_batch_size": made.effective_batch,

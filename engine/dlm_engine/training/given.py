@@ -139,7 +139,9 @@ def given_by(
     split = split_rows(encoding.windows, chance, encoding.files)
     pairs = tuple(_pair(row, chat, length) for row in preferences)
     sides = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    longest = max(len(row.ids) for row in (*split.train, *sides))
+    # The two answers of a preference go through together.
+    longest = max((len(row.ids) for row in split.train), default=0)
+    longest = max(longest, *(pair.tokens for pair in pairs), 0)
     rank = training.lora_r if "lora_r" in training.model_fields_set else None
     planned = plan(
         hardware,
@@ -149,7 +151,7 @@ def given_by(
         rank=rank or planned_rank(len(split.train or pairs)),
         alternatives={key: spec.params for key, spec in REGISTRY.items()},
     )
-    packs = packs_of(split.train, settling.PACK_TOKENS, settling.pack_rows(training, planned))
+    packs = packs_of(split.train, planned.pack_tokens, planned.micro_batch)
     settings = settling.settle(
         training,
         case.spec,

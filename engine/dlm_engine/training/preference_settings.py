@@ -96,7 +96,7 @@ def settle_preferences(
     tokens = sum(pair.tokens for pair in pairs)
     if tokens > 2 * STEP_TOKENS:
         per_step = max(1, min(packs, STEP_TOKENS * packs // tokens))
-    if training.model_fields_set & {"micro_batch_size", "grad_accum"}:
+    if (training.micro_batch_size, training.grad_accum) != ("auto", "auto"):
         per_step = min(packs, settings.packs_per_step)
     per_epoch = math.ceil(packs / per_step)
     stop = "num_epochs" not in numbers.model_fields_set

@@ -29,8 +29,6 @@ LEARNED_PROSE: Final = 0.8
 ANCHORS_PER_STEP: Final = 12
 #: Weight of the divergence from the base on them, in nats per token, against the loss.
 ANCHOR_WEIGHT: Final = 2.0
-#: Tokens of a pack: longer ones lose more in attention than they save on the prefix.
-PACK_TOKENS: Final = 640
 #: Packs whose tokens together stay below this are all taken in every step.
 STEP_TOKENS: Final = 1600
 _HORIZON: Final = 24
@@ -148,7 +146,7 @@ def settle(
     if not _fits_one_step(rows):
         per_pack = max(1, sum(len(r.ids) for r in rows) // packs)
         packs_per_step = max(1, min(packs, STEP_TOKENS // per_pack))
-    if authored("micro_batch_size") or authored("grad_accum"):
+    if plan.grad_accum is not None:
         packs_per_step = plan.grad_accum
     steps_per_epoch = max(1, math.ceil(packs / packs_per_step))
     chosen(
@@ -195,8 +193,8 @@ def settle(
         stop_when_learned=stop,
         seed=training.seed if seed is None else seed,
         sequence_len=sequence_length(training, spec),
-        pack_tokens=PACK_TOKENS,
-        pack_rows=pack_rows(training, plan),
+        pack_tokens=plan.pack_tokens,
+        pack_rows=plan.micro_batch,
         packs_per_step=packs_per_step,
         anchors_per_step=ANCHORS_PER_STEP,
         anchor_weight=ANCHOR_WEIGHT,
@@ -219,11 +217,6 @@ def reads_prose(training: Training, rows: Sequence[Encoded]) -> tuple[bool, Choi
     if share <= PROSE_SHARE:
         return False, None
     return True, Choice("schedule", "dapt", f"{share:.0%} of what is learned is prose")
-
-
-def pack_rows(training: Training, plan: Plan) -> int | None:
-    """Most rows of a pack, where the author said how many go through at once."""
-    return plan.micro_batch if "micro_batch_size" in training.model_fields_set else None
 
 
 def _fits_one_step(rows: Sequence[Encoded]) -> bool:

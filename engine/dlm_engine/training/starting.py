@@ -20,7 +20,7 @@ from dlm_engine.training.model import Phase, Start, TrainRequest
 from dlm_engine.training.settings import reads_prose
 
 #: A run further has so few steps that it has a rate and a batch of its own.
-_OF_A_WHOLE_RUN = ("lr_scheduler", "warmup_ratio", "grad_accum")
+_OF_A_WHOLE_RUN = ("lr_scheduler", "warmup_ratio")
 
 
 def state_to_resume(given: Given, request: TrainRequest, current: Version | None) -> State | None:
@@ -104,6 +104,7 @@ def addition_to(given: Given, current: Version | None, facts: StateFacts | None)
         return "the document fixes the rank or the number of epochs, or asks for DoRA"
     training = given.case.frontmatter.training
     fixed = [name for name in _OF_A_WHOLE_RUN if name in training.model_fields_set]
+    fixed += ["grad_accum"] if training.grad_accum != "auto" else []
     if fixed:
         named = " and ".join(f"training.{name}" for name in fixed)
         return f"the document fixes {named}, which only a whole run keeps to"

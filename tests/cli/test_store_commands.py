@@ -84,7 +84,59 @@ def test_show_says_how_the_vocabulary_fits(
     assert facts["remark"] in said
 
 
-def test_show_says_nothing_of_a_vocabulary_that_is_not_here(
+def test_the_vocabulary_is_looked_at_with_the_sources_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_base(tmp_path / "base")
+    (tmp_path / "notes").mkdir()
+    for name in ("a.md", "b.md"):
+        (tmp_path / "notes" / name).write_text("Ebbestromsvarningsanlage\n" * 3)
+    path = tmp_path / "facts.dlm"
+    extra = "training:\n  sources:\n    - path: notes\n"
+    path.write_text(document_text(str(base), extra=extra), encoding="utf-8")
+
+    def shown() -> tuple[dict[str, int], list[dict[str, object]]]:
+        assert main(["show", str(path), "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)["vocabulary"]
+        return facts["source_files"], facts["most_split"]
+
+    files, split = shown()
+    assert files == {"read": 2, "all": 2}
+    assert split[0] == {"word": "Ebbestromsvarningsanlage", "tokens": 25, "times": 6}
+    monkeypatch.setattr("dlm_engine.cli.vocabulary.MOST_READ", 100)
+    files, split = shown()
+    assert (files, split[0]["times"]) == ({"read": 1, "all": 2}, 3)
+    assert main(["show", str(path)]) == 0
+    assert "1 of 2 source files read" in capsys.readouterr().out
+
+
+def test_the_vocabulary_of_a_base_on_the_hub_is_known_once_it_was_trained(
+    tmp_path: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DLM_CACHE_DIR", str(tmp_path / "cache"))
+    path = tmp_path / "facts.dlm"
+    path.write_text(document_text("hf:some/model"), encoding="utf-8")
+
+    def shown() -> str:
+        assert main(["show", str(path)]) == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    assert "vocabulary not known: which revision of the base is meant" in shown()
+    store = Store(own_home, "01HZ4X7TGZM3J1A2B3C4D5E6F7")
+    store.write_manifest(
+        Manifest(
+            dlm_id=store.dlm_id, base_model="hf:some/model", base_model_revision="0123456789abcdef"
+        )
+    )
+    assert "vocabulary not known: the base is not on this machine yet" in shown()
+    write_base(tmp_path / "cache" / "bases" / "some--model--0123456789ab")
+    assert "tokens, " in shown()
+
+
+def test_show_says_why_a_vocabulary_that_is_not_here_is_not_known(
     path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -92,7 +144,9 @@ def test_show_says_nothing_of_a_vocabulary_that_is_not_here(
 ) -> None:
     monkeypatch.setenv("DLM_CACHE_DIR", str(tmp_path / "cache"))
     assert main(["show", str(path), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["vocabulary"] is None
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["vocabulary"] is None
+    assert "not on this machine yet" in facts["vocabulary_unknown"]
 
 
 def test_versions_of_an_untrained_document(
@@ -314,6 +368,31 @@ def named(path: Path, store: Store) -> Store:
     for adapter in ("tone", "facts", "tone"):
         add_version(store, adapter=adapter)
     return store
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (None, "gate not of these versions: dlm train makes it"),
+        ({"mode": "trained", "adapter_versions": {"tone": 2, "facts": 1}}, "gate trained"),
+        ({"mode": "uniform", "adapter_versions": {"tone": 2, "facts": 1}}, "gate every adapter"),
+        ({"mode": "trained", "adapter_versions": {"tone": 1, "facts": 1}}, "gate not of these"),
+    ],
+)
+def test_show_says_whether_the_gate_is_trained(
+    path: Path,
+    named: Store,
+    config: dict[str, object] | None,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path.write_text(path.read_text().replace("facts: {}}", "facts: {}}\n  gate: {enabled: true}"))
+    if config:
+        folder = named.root / "adapter" / "_gate"
+        folder.mkdir()
+        (folder / "gate_config.json").write_text(json.dumps(config))
+    assert main(["show", str(path)]) == 0
+    assert said in " ".join(capsys.readouterr().out.split())
 
 
 def test_versions_of_one_adapter(

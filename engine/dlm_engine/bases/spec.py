@@ -123,7 +123,12 @@ class BaseSpec(BaseModel):
         """Folder name in the cache: the same weights share it, whatever their key."""
         if self.hf_id is None:
             return f"local--{self.revision[:12]}"
-        return f"{self.hf_id.replace('/', '--')}--{self.revision[:12]}"
+        return slug_of(self.hf_id, self.revision)
+
+
+def slug_of(hub_id: str, revision: str) -> str:
+    """Folder name in the cache of a base of the hub."""
+    return f"{hub_id.replace('/', '--')}--{revision[:12]}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlm_engine.cli.tables import size
 from dlm_engine.document.frontmatter import Training
 from dlm_engine.store import token_cache_path
+
+if TYPE_CHECKING:
+    from dlm_engine.data.sources import Expansion
 
 #: reasons so common that their number says enough
 _QUIET = ("excluded", "not included", "empty", "taken already", "the document itself")
 _LISTED = 20
 
 
-def source_facts(training: Training, path: Path, home: Path) -> list[dict[str, Any]]:
-    """One object for each source, as `--json` writes it; what a run knew is not read again."""
-    from dlm_engine.data.sources import expand
+def expanded(training: Training, path: Path, home: Path) -> Expansion:
+    """The sources of the document at `path`; what a run knew is not read again."""
+    from dlm_engine.data.sources import Expansion, expand
     from dlm_engine.data.token_cache import TokenCache
 
+    if not training.sources:
+        return Expansion()
     cache = TokenCache(token_cache_path(home) if training.cache.enabled else None)
+    return expand(training, path, cache.files_under)
+
+
+def source_facts(expansion: Expansion) -> list[dict[str, Any]]:
+    """One object for each source, as `--json` writes it."""
     return [
         {
             "path": found.path,
@@ -42,7 +52,7 @@ def source_facts(training: Training, path: Path, home: Path) -> list[dict[str, A
             ],
             "reasons": {str(reason): count for reason, count in found.reasons.items()},
         }
-        for found in expand(training, path, cache.files_under).found
+        for found in expansion.found
     ]
 
 

@@ -1,43 +1,53 @@
-"""What `dlm show` says of how the base's vocabulary fits a document."""
+"""What `dlm show` says of how the base's vocabulary fits a document and its sources, or why not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 from dlm_engine.bases import REGISTRY, cache_root
 from dlm_engine.bases.local import is_local, local_folder
-from dlm_engine.bases.vocabulary import VocabularyFit, vocabulary_fit
+from dlm_engine.bases.spec import slug_of
+from dlm_engine.bases.vocabulary import vocabulary_fit
 from dlm_engine.document import Document, Frontmatter
 from dlm_engine.errors import DlmError
+from dlm_engine.store import Store
+
+if TYPE_CHECKING:
+    from dlm_engine.data.sources import SourceFile
+
+#: Of the sources, files of so many bytes together are read.
+MOST_READ: Final = 2**20
+_NOT_HERE: Final = "the base is not on this machine yet; training gets it"
 
 
-def fit_of(
-    document: Document, settings: Frontmatter, path: Path, home: Path
-) -> VocabularyFit | None:
-    """The fit of all that the document teaches; None while its base is not on this machine."""
-    folder = _folder(settings.base_model, path, home)
+def vocabulary_facts(
+    document: Document, settings: Frontmatter, path: Path, store: Store, files: Sequence[SourceFile]
+) -> tuple[dict[str, Any] | None, str | None]:
+    """The fit of all that the document teaches, as `--json` writes it; else why it is not known."""
+    folder, why = _folder(settings.base_model, path, store)
+    if folder is None:
+        return None, why
+    if not (folder / "tokenizer.json").is_file():
+        return None, why
     texts = [section.content for section in document.sections if section.content.strip()]
-    return vocabulary_fit(folder / "tokenizer.json", texts) if folder else None
+    left, read = MOST_READ, 0
+    for file in files:
+        from dlm_engine.data.sources.expansion import read_source
 
-
-def _folder(base: str, path: Path, home: Path) -> Path | None:
-    """Where a base of the registry or a folder is; of others only a run knows, who may ask."""
-    spec = REGISTRY.get(base)
-    if spec is not None:
-        return cache_root(home) / "bases" / spec.slug
-    try:
-        return local_folder(base, path.parent.absolute()) if is_local(base) else None
-    except (DlmError, OSError, ValueError):
-        # Who trains says what is wrong with it.
-        return None
-
-
-def vocabulary_facts(fit: VocabularyFit | None) -> dict[str, Any] | None:
-    """As `--json` writes it."""
+        left -= file.stamp.size
+        if left < 0:
+            break
+        # What changed just now is for the next look.
+        with suppress(DlmError):
+            texts.append(read_source(file))
+            read += 1
+    fit = vocabulary_fit(folder / "tokenizer.json", texts)
     if fit is None:
-        return None
+        return None, "there are no words, or the base's tokenizer.json cannot be read"
     return {
         "words": fit.words,
         "tokens": fit.tokens,
@@ -45,17 +55,40 @@ def vocabulary_facts(fit: VocabularyFit | None) -> dict[str, Any] | None:
         "unknown_tokens": fit.unknown,
         "most_split": [asdict(each) for each in fit.split],
         "remark": fit.remark,
-    }
+        "source_files": {"read": read, "all": len(files)},
+    }, None
 
 
-def vocabulary_lines(facts: dict[str, Any] | None) -> list[tuple[str, str]]:
+def _folder(base: str, path: Path, store: Store) -> tuple[Path | None, str]:
+    """Where the base is; and why nothing can be said, if it is not."""
+    bases = cache_root(store.home) / "bases"
+    spec = REGISTRY.get(base)
+    if spec is not None:
+        return bases / spec.slug, _NOT_HERE
+    if not is_local(base):
+        # Which revision is meant the hub would have to be asked; what was trained is written down.
+        manifest = store.read_manifest()
+        if manifest is None or manifest.base_model != base or not manifest.base_model_revision:
+            return None, "which revision of the base is meant the first training asks the hub"
+        hub_id = base.removeprefix("hf:")
+        return bases / slug_of(hub_id, manifest.base_model_revision), _NOT_HERE
+    try:
+        return local_folder(base, path.parent.absolute()), "the base has no tokenizer.json"
+    except (DlmError, OSError, ValueError):
+        # Who trains says what is wrong with it.
+        return None, "the base cannot be read"
+
+
+def vocabulary_lines(facts: dict[str, Any] | None, why: str | None) -> list[tuple[str, str]]:
     if facts is None:
-        return []
+        return [("vocabulary", f"not known: {why}")]
+    files = facts["source_files"]
+    some = f", {files['read']} of {files['all']} source files read" if files["all"] else ""
     unknown = f", {facts['unknown_tokens']} unknown" if facts["unknown_tokens"] else ""
     lines = [
         (
             "vocabulary",
-            f"{facts['tokens']} tokens, {facts['tokens_per_word']:.2f} a word{unknown}",
+            f"{facts['tokens']} tokens, {facts['tokens_per_word']:.2f} a word{unknown}{some}",
         )
     ]
     if facts["most_split"]:

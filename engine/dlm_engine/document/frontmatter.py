@@ -149,8 +149,8 @@ class Cpt(Closed):
     schedule: Literal["auto", "dapt", "sft"] = Field(
         default="auto",
         description="How prose is learned: in passes, at a rate that rises slowly and falls as a "
-        "cosine does (`dapt`), or until the answers are known (`sft`). `auto` is the first where more "
-        "than seven tenths of what is learned, in tokens, is prose.",
+        "cosine does (`dapt`), or until the answers are known (`sft`). `auto` is the first where "
+        "more than seven tenths of what is learned, in tokens, is prose.",
     )
     embed_warmup_steps: Annotated[Whole, Field(ge=0)] = Field(
         default=0,

@@ -191,16 +191,21 @@ def plan_purge(store: Store, removed: Collection[str]) -> Garbage:
     return Garbage(tuple(_item(path, GarbageKind.REMOVED) for path in doomed))
 
 
-def _gate_of_others(store: Store) -> list[Path]:
-    """The gate's folder, unless it was trained beside the versions that are current."""
+def gate_mode(store: Store) -> str | None:
+    """How the gate weighs, `trained` or `uniform`; None unless it was made beside the versions
+    that are current."""
     current = [store.current(name) for name in store.adapters()]
     numbers = {version.adapter: version.number for version in current if version}
-    folder = gate_path(store.root)
     with suppress(StoreError):
-        facts = read_json_object(folder / "gate_config.json", "train again") or {}
+        facts = read_json_object(gate_path(store.root) / "gate_config.json", "train again") or {}
         if facts.get("adapter_versions") == numbers:
-            return []
-    return [folder]
+            return str(facts.get("mode"))
+    return None
+
+
+def _gate_of_others(store: Store) -> list[Path]:
+    """The gate's folder, unless it was trained beside the versions that are current."""
+    return [] if gate_mode(store) else [gate_path(store.root)]
 
 
 def _exports_not_of(store: Store, staying: Collection[int]) -> list[Path]:

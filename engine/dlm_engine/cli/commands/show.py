@@ -12,13 +12,13 @@ import typer
 from dlm_engine.cli.app import globals_of
 from dlm_engine.cli.documents import require_frontmatter
 from dlm_engine.cli.retention import retention
-from dlm_engine.cli.sources import source_facts, source_lines
+from dlm_engine.cli.sources import expanded, source_facts, source_lines
 from dlm_engine.cli.tables import columns, moment, size
-from dlm_engine.cli.vocabulary import fit_of, vocabulary_facts, vocabulary_lines
+from dlm_engine.cli.vocabulary import vocabulary_facts, vocabulary_lines
 from dlm_engine.document import Document, Frontmatter, adapter_names, require_adapter
 from dlm_engine.document.routing import part_for
 from dlm_engine.errors import StoreError
-from dlm_engine.store import Store, Version, home_dir, read_summary, texts_of
+from dlm_engine.store import Store, Version, gate_mode, home_dir, read_summary, texts_of
 
 
 def command(
@@ -38,8 +38,13 @@ def command(
         document = part_for(document, adapter)
         settings = document.frontmatter or settings
     home = home_dir(at.home)
-    facts = _facts(path, document, settings, Store(home, settings.dlm_id), names)
-    facts["vocabulary"] = vocabulary_facts(fit_of(document, settings, path, home))
+    store = Store(home, settings.dlm_id)
+    facts = _facts(path, document, settings, store, names)
+    sources = expanded(settings.training, path, home)
+    facts["sources"] = source_facts(sources)
+    facts["vocabulary"], facts["vocabulary_unknown"] = vocabulary_facts(
+        document, settings, path, store, sources.files
+    )
     if json:
         at.console.result_json(facts)
     else:
@@ -71,9 +76,6 @@ def _facts(
         "preferences": sum(len(s.triples) for s in sections),
         "training": settings.training.model_dump(mode="json", exclude_unset=True),
         "export": settings.export.model_dump(mode="json", exclude_unset=True),
-        "sources": source_facts(settings.training, path, store.home)
-        if settings.training.sources
-        else [],
         "store": {
             "path": str(store.root),
             "exists": store.exists(),
@@ -86,6 +88,7 @@ def _facts(
             },
             "last_run": None if last is None else last.model_dump(mode="json"),
             "retention": _retention(store, versions),
+            "gate": gate_mode(store) if settings.training.gate.enabled else None,
             "exports": 0 if manifest is None else len(manifest.exports),
         },
     }
@@ -153,7 +156,7 @@ def _text(facts: dict[str, Any]) -> str:
     rows += _settings("export", facts["export"])
     if facts["system_prompt"]:
         rows.append(("system prompt", " ".join(facts["system_prompt"].split())))
-    rows += vocabulary_lines(facts["vocabulary"])
+    rows += vocabulary_lines(facts["vocabulary"], facts["vocabulary_unknown"])
     store = facts["store"]
     current = store["current_by_adapter"] or {None: store["current"]}
     if not any(current.values()):
@@ -164,6 +167,10 @@ def _text(facts: dict[str, Any]) -> str:
             label = "trained" if name is None else f"adapter {name}"
             said = "not trained yet" if number is None else f"version {number} is current"
             rows.append((label, said))
+        if facts["training"].get("gate", {}).get("enabled"):
+            made = {"trained": "trained", "uniform": "every adapter alike: too few questions"}
+            again = "not of these versions: dlm train makes it"
+            rows.append(("gate", made.get(store["gate"], again)))
         rows.append(("versions", f"{len(store['versions'])}, {size(total)} in {store['path']}"))
     for kept in store["retention"]:
         label = "kept" if kept["adapter"] is None else f"kept, {kept['adapter']}"

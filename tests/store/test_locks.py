@@ -127,6 +127,25 @@ def test_an_owner_on_another_machine_is_named_with_it(
         pass
 
 
+def test_looking_whether_a_store_is_free(
+    store: Store, holder: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    with pytest.raises(StoreLocked, match=rf"process {holder.pid} \(training"):
+        store.require_free()
+    holder.kill()
+    holder.wait()
+    assert lock_owner(store.root) is not None
+    store.require_free()
+    with store.lock("training"):
+        store.require_free()
+    (store.root / ".lock").write_text(f"{os.getpid()}\n{socket.gethostname()}\n1.5\n")
+    with pytest.raises(StoreLocked, match="uses the store"):
+        store.require_free()
+    other = Store(tmp_path / "none", DLM_ID)
+    other.require_free()
+    assert not other.home.exists()
+
+
 @pytest.mark.parametrize("content", ["", "x", "1\n", "{}", "\x00"])
 def test_a_damaged_owner_file_never_gets_in_the_way(content: str, store: Store) -> None:
     (store.root / ".store-lock.json").write_text(content, encoding="utf-8")

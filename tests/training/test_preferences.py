@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 from tests.tiny import FACTS, document_text, make_model
 
+from dlm_engine.document import read_document
 from dlm_engine.errors import DlmError, TrainingError
 from dlm_engine.jobs import (
     Choice,
@@ -105,6 +106,17 @@ def steps(events: list[Event]) -> list[str]:
 
 
 WHOLE = ["sft 1", "sft 2", *(f"preference {n}" for n in range(1, 5))]
+
+
+def test_both_phases_together_say_what_was_learned(place: Place) -> None:
+    """Fault 52: the second phase forgot the sections of the first, which then counted as new."""
+    place.train()
+    document, _ = read_document(place.document)
+    ids = {section.id for section in document.sections}
+    manifest = place.store.read_manifest()
+    assert manifest is not None
+    assert (len(ids), set(manifest.content_hashes)) == (2, ids)
+    assert place.train().ending is Ending.UNCHANGED
 
 
 def test_questions_come_first_then_preferences_each_a_version(place: Place) -> None:

@@ -63,6 +63,13 @@ def test_a_run_is_in_the_manifest(trained: Place) -> None:
     assert summary["final_train_loss"] == run.final_train_loss
 
 
+def test_blank_lines_around_sections_are_nothing_new(trained: Place) -> None:
+    """Fault 48: ids depended on them, and untouched sections counted as new."""
+    text = trained.document.read_text()
+    trained.document.write_text(text.replace("::instruction::", "\n\n::instruction::") + "\n\n\n")
+    assert trained.train().ending is Ending.UNCHANGED
+
+
 def test_a_run_writes_the_lock_with_the_conditions_of_its_promise(trained: Place) -> None:
     lock = read_lock(trained.store)
     assert lock is not None

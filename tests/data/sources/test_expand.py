@@ -363,6 +363,37 @@ def test_what_is_known_is_not_read_again(tmp_path: Path, monkeypatch: pytest.Mon
     assert run(30) == ["f0.txt"]
 
 
+def test_what_is_left_out_is_not_walked_and_patterns_are_compiled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fault 91: ignored trees were walked, and patterns compiled for every file."""
+    import dlm_engine.data.sources.expansion as module
+    import dlm_engine.data.sources.patterns as compiling
+
+    kept = {f"src/d{n}/f{n}.py": f"x = {n}" for n in range(20)}
+    write(tmp_path / "s", {**kept, "node_modules/a/b.js": "b", "src/old/c/d.py": "d"})
+    entered: list[str] = []
+    contents = module._contents
+
+    def noted(folder: str, judged: os.stat_result) -> dict[str, os.stat_result | None] | None:
+        entered.append(os.path.relpath(folder, tmp_path / "s"))
+        return contents(folder, judged)
+
+    compiled: list[str] = []
+    expression = compiling._expression
+
+    def counted(pattern: str) -> str:
+        compiled.append(pattern)
+        return expression(pattern)
+
+    monkeypatch.setattr(module, "_contents", noted)
+    monkeypatch.setattr(compiling, "_expression", counted)
+    wishes = {"path": "s", "include": ["**/*.py"], "exclude": ["src/old/**"]}
+    assert len(taken(expanded(tmp_path, wishes))) == 20
+    assert sorted(entered) == sorted([".", "src", *(f"src/d{n}" for n in range(20))])
+    assert max(compiled.count(pattern) for pattern in ("**/*.py", "src/old/**")) <= 2
+
+
 def test_a_file_that_changes_between_judging_and_reading_is_said(tmp_path: Path) -> None:
     from dataclasses import replace
 

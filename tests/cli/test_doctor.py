@@ -50,7 +50,7 @@ def test_with_a_document_it_plans(
     assert main(["doctor", str(path)]) == 0
     said = capsys.readouterr().out
     assert "Base smollm2-135m" in said
-    assert "Training would run like this:" in said
+    assert "Training would run like this (rows of up to 2048 tokens):" in said
     assert not own_home.exists()
 
 

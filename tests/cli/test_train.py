@@ -473,6 +473,32 @@ TWO = TrainOutcome(
 )
 
 
+def test_each_adapter_says_its_losses_its_preferences_and_what_it_lost(
+    job: Job, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    preferred = Preferred("dpo", 2, -0.5, 0.5, 0.0, 1.0)
+    lost = replace(TWO.parts[1], kept=1, lost=("Who?",), trained=Losses(1.5, 0.25))
+    job.outcome = replace(
+        TWO,
+        parts=(
+            replace(lost, adapter="harbour", rows=0, learned=0, preference=preferred, lost=()),
+            replace(lost, held_out=Losses(prose=2.0), preference=preferred),
+        ),
+    )
+    assert main(["train", str(path)]) == 0
+    wanted = "2 of 2 wanted answers are likelier than the unwanted ones (before: 0)"
+    margin = f"{wanted}, by +0.50 nats a token (before: -0.50)"
+    assert capsys.readouterr().err.splitlines()[-8:-1] == [
+        f"harbour version 3: {margin} after 9 steps, 4.0 s",
+        "  loss in nats a token: prose 1.500, answers 0.250",
+        "  all 1 answers that the version before knew are kept",
+        "kitchen version 3: 2 of 2 known word for word after 9 steps, 4.0 s",
+        "  loss in nats a token: prose 1.500, answers 0.250; held-out prose 2.000",
+        f"  {margin}",
+        "  no longer known: 'Who?'",
+    ]
+
+
 @pytest.mark.parametrize(
     ("outcome", "last"),
     [

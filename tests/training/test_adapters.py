@@ -26,6 +26,7 @@ from dlm_engine.jobs import (
     train,
 )
 from dlm_engine.store import Store, Version, read_lock, read_metrics, rollback
+from dlm_engine.training.adapters import _together
 from dlm_engine.training.checkpoint import read_facts
 
 LATER = ("Who paints the door?", "Bo does.")
@@ -160,6 +161,17 @@ def test_each_adapter_is_trained_committed_and_recorded_by_itself(place: Place) 
     metrics = read_metrics(place.store.root)
     assert [run.adapter_version for run in metrics.runs] == [1, 1]
     assert place.store.current() is None
+
+
+def test_what_the_adapters_kept_and_lost_is_of_the_whole() -> None:
+    parts = [
+        TrainOutcome(Ending.TRAINED, kept=2, lost=("Who?",), adapter="harbour"),
+        TrainOutcome(Ending.UNCHANGED, adapter="kitchen"),
+        TrainOutcome(Ending.TRAINED, kept=3, lost=("Where?",), adapter="attic"),
+    ]
+    whole = _together(parts, 1.0)
+    assert (whole.kept, whole.lost) == (5, ("Who?", "Where?"))
+    assert (_together(parts[1:2], 1.0).kept, whole.parts) == (None, tuple(parts))
 
 
 def test_an_adapter_is_what_a_document_of_its_part_alone_gives(place: Place) -> None:

@@ -16,7 +16,7 @@ from dlm_engine.worker.messages import Train
 
 def test_what_was_lost_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     part = jobs.TrainOutcome(jobs.Ending.TRAINED, lost=("Where?",), adapter="tone")
-    outcome = jobs.TrainOutcome(jobs.Ending.TRAINED, lost=("Who?",), parts=(part,))
+    outcome = jobs.TrainOutcome(jobs.Ending.TRAINED, lost=("Who?", "Where?"), parts=(part,))
     monkeypatch.setattr(jobs, "train", lambda *_: outcome)
     monkeypatch.setattr(jobs_adapter, "_with_store", lambda _context, _wait, act: act())
     monkeypatch.setattr(jobs_adapter, "_resident", lambda: None)

@@ -156,6 +156,7 @@ class _Clock:
 def _together(outcomes: list[TrainOutcome], seconds: float) -> TrainOutcome:
     endings = {outcome.ending for outcome in outcomes}
     order = (Ending.CANCELLED, Ending.TRAINED, Ending.UNCHANGED)
+    kept = [outcome.kept for outcome in outcomes if outcome.kept is not None]
     return TrainOutcome(
         next((ending for ending in order if ending in endings), Ending.EMPTY),
         steps=sum(outcome.steps for outcome in outcomes),
@@ -163,6 +164,8 @@ def _together(outcomes: list[TrainOutcome], seconds: float) -> TrainOutcome:
         rows=sum(outcome.rows for outcome in outcomes),
         seconds=seconds,
         seed=next((o.seed for o in outcomes if o.seed is not None), None),
+        kept=sum(kept) if kept else None,
+        lost=tuple(question for outcome in outcomes for question in outcome.lost),
         parts=tuple(outcomes),
         finished=all(o.finished for o in outcomes if o.ending is not Ending.EMPTY),
     )

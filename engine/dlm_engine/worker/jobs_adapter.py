@@ -143,7 +143,7 @@ def train(params: Train, context: Context) -> Result:
         loss=outcome.loss,
         seconds=outcome.seconds,
         text="" if outcome.preference is None else str(outcome.preference),
-        lost=tuple(question for part in (outcome, *outcome.parts) for question in part.lost),
+        lost=outcome.lost,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -360,34 +360,39 @@ def _report(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
         again = "go on" if flags == "--resume" else "begin again"
         say(f"{path}: stopped; {again} with: dlm train {path} {flags}")
     else:
-        took = f"after {outcome.steps} steps, {seconds(outcome.seconds)}"
-        known = f"{outcome.learned} of {outcome.rows} known word for word"
-        if outcome.rows:
-            say(f"version {outcome.version}: {known} {took}")
-        if outcome.trained.prose is not None:
-            held = outcome.held_out.prose
-            unseen = "" if held is None else f"; held-out prose {held:.3f}"
-            say(f"loss in nats a token: {outcome.trained}{unseen}")
-        if outcome.preference is not None:
-            found = str(outcome.preference)
-            say(found if outcome.rows else f"version {outcome.version}: {found} {took}")
-        if outcome.lost:
-            say(no_longer_known(outcome.lost))
-        elif outcome.kept:
-            say(retention(outcome.kept, ()))
+        for line in _learned(outcome):
+            say(line)
         if outcome.learned < outcome.rows and request.early_stop is None:
             say(UNKNOWN if outcome.finished else f"to go on: dlm train {path} {flags}")
         say(f'ask it: dlm prompt {path} "..."')
+
+
+def _learned(outcome: TrainOutcome) -> Iterator[str]:
+    """What a version knows, first of all how much of it."""
+    took = f"after {outcome.steps} steps, {seconds(outcome.seconds)}"
+    found = outcome.preference
+    known = f"{outcome.learned} of {outcome.rows} known word for word"
+    first = known if outcome.rows or found is None else found
+    yield f"version {outcome.version}: {first} {took}"
+    if outcome.trained.prose is not None:
+        held = outcome.held_out.prose
+        unseen = "" if held is None else f"; held-out prose {held:.3f}"
+        yield f"loss in nats a token: {outcome.trained}{unseen}"
+    if found is not None and outcome.rows:
+        yield str(found)
+    if outcome.lost:
+        yield no_longer_known(outcome.lost)
+    elif outcome.kept:
+        yield retention(outcome.kept, ())
 
 
 def _report_adapters(at: Globals, request: TrainRequest, outcome: TrainOutcome) -> None:
     say, path = at.console.status, request.path
     for part in outcome.parts:
         if part.ending is Ending.TRAINED:
-            say(
-                f"{part.adapter} version {part.version}: {part.learned} of {part.rows} known "
-                f"word for word after {part.steps} steps, {seconds(part.seconds)}"
-            )
+            first, *more = _learned(part)
+            for line in (f"{part.adapter} {first}", *(f"  {line}" for line in more)):
+                say(line)
         elif part.ending is Ending.UNCHANGED:
             say(f"{part.adapter}: nothing new to learn, version {part.version} is current")
         elif part.ending is Ending.EMPTY:

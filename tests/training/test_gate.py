@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from dlm_engine.jobs import (
     prompt,
     train,
 )
-from dlm_engine.store import Store, rollback
+from dlm_engine.store import RunStatus, Store, read_metrics, read_run, rollback
 from dlm_engine.store.layout import gate_path
 from dlm_engine.training.gate import examples_of, fit
 
@@ -186,6 +187,46 @@ def test_it_is_trained_again_only_when_something_moved(folder: Path, tiny_base: 
     assert config["adapter_versions"] == {"harbour": 3, "kitchen": 2}
 
 
+def test_the_gate_is_a_run_in_the_metrics_with_what_it_has(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = store(folder).root
+    figures = read_run(root)
+    assert figures is not None
+    assert (figures.run.status, figures.run.adapter_version) == (RunStatus.TRAINED, None)
+    assert [phase.phase for phase in figures.phases] == ["prepare", "gate"]
+    assert all(phase.seconds is not None for phase in figures.phases)
+    (row,) = figures.evaluations
+    assert (row.phase, row.step, row.learned, row.rows) == ("gate", Settings().steps, 4, 4)
+    (choice,) = figures.choices
+    assert (choice.name, choice.value) == ("gate", "trained")
+    assert "4 of 4 examples go to their adapter, with a mean weight of" in choice.reason
+    shown = ["--home", str(folder / "home"), "metrics", "show", str(folder / "facts.dlm")]
+    assert main(shown) == 0
+    assert re.search(r"^3 .* 4 of 4 .* gate trained$", capsys.readouterr().out, re.MULTILINE)
+    assert main([*shown, "--run", "3"]) == 0
+    assert "gate, after step" in capsys.readouterr().out
+    # Nothing moved, so there is nothing to train and no run.
+    learn(folder)
+    assert len(read_metrics(root).runs) == 3
+
+
+def test_a_gate_that_fails_is_a_failed_run(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise TrainingError("the gate", "training ended in numbers that are not finite", "lower")
+
+    monkeypatch.setattr("dlm_engine.training.gate.fit", fail)
+    with pytest.raises(TrainingError):
+        learn(folder, Start.FRESH)
+    newest = read_metrics(store(folder).root).runs[-1]
+    assert (newest.status, newest.error) == (RunStatus.FAILED, "TrainingError")
+    shown = ["--home", str(folder / "home"), "metrics", "show", str(folder / "facts.dlm")]
+    assert main(shown) == 0
+    assert "gate failed: TrainingError" in capsys.readouterr().out
+
+
 def test_too_few_examples_weigh_alike_and_say_so(folder: Path, tiny_base: Path) -> None:
     (folder / "facts.dlm").write_text(
         named_text(tiny_base, settings=GATE.replace("floor: 2", "floor: 3"))
@@ -194,6 +235,10 @@ def test_too_few_examples_weigh_alike_and_say_so(folder: Path, tiny_base: Path) 
     assert outcome.gate == "uniform"
     why = "every adapter counts alike, harbour has 2 examples, fewer than the 3"
     assert why in said[0]
+    figures = read_run(store(folder).root)
+    assert figures is not None
+    assert (figures.choices[0].value, figures.evaluations) == ("uniform", ())
+    assert "fewer than the 3" in figures.choices[0].reason
     answered = ask(folder, "Who?")
     assert answered.gate == "uniform"
     assert [s.weight for s in answered.shares] == [0.5, 0.5]

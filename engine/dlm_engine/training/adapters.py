@@ -23,7 +23,6 @@ from dlm_engine.training.model import (
     Ending,
     Event,
     Listener,
-    PhaseBegan,
     Progress,
     Start,
     Status,
@@ -91,7 +90,6 @@ def train_adapters(
         whole = _together(outcomes, time.monotonic() - began)
         if whole.ending is Ending.CANCELLED or not case.frontmatter.training.gate.enabled:
             return whole
-        tell(PhaseBegan("gate"))
         gate = gate_for()
     return replace(whole, gate=gate, seconds=time.monotonic() - began)
 

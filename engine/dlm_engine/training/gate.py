@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
 from safetensors.torch import save
@@ -37,6 +39,18 @@ from dlm_engine.inference.gate import (
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import make_folders, write_atomic
 from dlm_engine.store.layout import gate_path
+from dlm_engine.training.model import (
+    Choice,
+    Ending,
+    Listener,
+    PhaseBegan,
+    PhaseEnded,
+    Start,
+    Status,
+    TrainOutcome,
+    TrainRequest,
+)
+from dlm_engine.training.recording import Recorder, recording
 
 #: Raise when other weights come from the same examples.
 _RECIPE = 1
@@ -44,15 +58,10 @@ _PROSE_CHARACTERS = 2048
 
 
 def train_gate(
-    case: Case,
-    weights: Weights,
-    seed: int,
-    resident: Resident,
-    say: Callable[[str], None],
-    *,
-    fresh: bool = False,
+    case: Case, weights: Weights, request: TrainRequest, resident: Resident, tell: Listener
 ) -> GateConfig | None:
-    """Train and store the gate unless the one that is there is of this very document.
+    """Train and store the gate, as a run in the metrics, unless the one that is there is of this
+    very document.
 
     None when an adapter has no version, so there is nothing to choose between. The caller
     holds the store.
@@ -60,32 +69,58 @@ def train_gate(
     Raises:
         TrainingError: it ended in numbers that are not finite.
     """
-    settings = case.frontmatter.training.gate
     names = adapter_names(case.frontmatter)
     current = {name: case.store.current(name) for name in names}
     missing = [name for name, version in current.items() if version is None]
     if missing:
-        say(f"gate: not trained, {', '.join(missing)} has no version")
+        tell(Status(f"gate: not trained, {', '.join(missing)} has no version"))
         return None
-    versions = {name: version.number for name, version in current.items() if version}
+    seed = case.frontmatter.training.seed if request.seed is None else request.seed
     examples = examples_of(case.document)
     facts = {
         "recipe": _RECIPE,
         "names": names,
         "examples": examples,
-        "settings": settings.model_dump(mode="json"),
+        "settings": case.frontmatter.training.gate.model_dump(mode="json"),
         "seed": seed,
     }
-    fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    folder = gate_path(case.store.root)
-    kept = None if fresh else _kept(case)
+    wanted = Wanted(
+        names,
+        {name: version.number for name, version in current.items() if version},
+        tuple(examples),
+        seed,
+        hashlib.sha256(json.dumps(facts).encode()).hexdigest(),
+    )
+    kept = None if request.start is Start.FRESH else _kept(case)
     if (
         kept is not None
-        and (kept.fingerprint, kept.base_sha256) == (fingerprint, weights.sha256)
-        and kept.adapter_versions == versions
+        and (kept.fingerprint, kept.base_sha256) == (wanted.fingerprint, weights.sha256)
+        and kept.adapter_versions == wanted.versions
     ):
         return kept
-    counts = Counter(name for _, name in examples)
+    about = (request.start, case.spec.key, seed, request.dashboards)
+    with recording(case.store.root, *about, tell) as recorder:
+        recorder.tell(PhaseBegan("gate"))
+        return _trained(case, weights, wanted, resident, recorder)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a gate is made from: `versions` of the adapters `names`, and texts with their name."""
+
+    names: tuple[str, ...]
+    versions: dict[str, int]
+    examples: tuple[tuple[str, str], ...]
+    seed: int
+    fingerprint: str
+
+
+def _trained(
+    case: Case, weights: Weights, wanted: Wanted, resident: Resident, recorder: Recorder
+) -> GateConfig:
+    began = time.monotonic()
+    settings, names = case.frontmatter.training.gate, wanted.names
+    counts = Counter(name for _, name in wanted.examples)
     few = [name for name in names if counts[name] < settings.cold_start_floor]
     tensors: dict[str, torch.Tensor] = {}
     width, reason = 0, ""
@@ -97,36 +132,44 @@ def train_gate(
     else:
         chat = resident.chat(weights, case.frontmatter.system_prompt)
         with resident.asking(weights, detect(), None, None) as base:
-            known = features(base, chat, [text for text, _ in examples])
-        labels = torch.tensor([names.index(name) for _, name in examples])
-        tensors, width = fit(known, labels, len(names), settings, seed), known.shape[1]
+            known = features(base, chat, [text for text, _ in wanted.examples])
+        labels = torch.tensor([names.index(name) for _, name in wanted.examples])
+        tensors = fit(known, labels, len(names), settings, wanted.seed)
+        width = known.shape[1]
     data = save({name: t.float().contiguous() for name, t in tensors.items()})
     config = GateConfig(
         adapter_names=names,
-        adapter_versions=versions,
+        adapter_versions=wanted.versions,
         base_sha256=weights.sha256,
         entropy_lambda=settings.entropy_lambda,
-        fingerprint=fingerprint,
+        fingerprint=wanted.fingerprint,
         hidden_proj_dim=settings.hidden_proj_dim,
         input_dim=width,
         mode="uniform" if few else "trained",
         reason=reason,
         weights_sha256=None if few else hashlib.sha256(data).hexdigest(),
     )
+    folder = gate_path(case.store.root)
     make_folders(folder)
     if not few:
         write_atomic(folder / WEIGHTS_NAME, data)
     text = json.dumps(config.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
     write_atomic(folder / CONFIG_NAME, text.encode())
+    outcome = TrainOutcome(Ending.TRAINED, seed=wanted.seed)
     if few:
-        say(f"gate: every adapter counts alike, {reason}")
+        recorder.tell(Status(f"gate: every adapter counts alike, {reason}"))
     else:
         own = Gate(config, tensors).weights(known)[torch.arange(len(labels)), labels]
         right = int((own > 0.5).sum())
-        say(
-            f"gate: {right} of {len(labels)} examples go to their adapter, "
+        reason = (
+            f"{right} of {len(labels)} examples go to their adapter, "
             f"with a mean weight of {float(own.mean()):.2f}"
         )
+        recorder.tell(Status(f"gate: {reason}"))
+        outcome = replace(outcome, steps=settings.steps, learned=right, rows=len(labels))
+        recorder.note(PhaseEnded("gate", outcome))
+    recorder.note(Choice("gate", config.mode, reason))
+    recorder.ended(replace(outcome, seconds=time.monotonic() - began))
     return config
 
 

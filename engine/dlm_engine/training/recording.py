@@ -69,7 +69,7 @@ class Recorder:
         self.writer.add(self._phase)
 
     def tell(self, event: Event) -> None:
-        self._note(event)
+        self.note(event)
         try:
             self.listener(event)
         except BaseException as error:
@@ -89,7 +89,8 @@ class Recorder:
             self.writer.close()
         self.sinks.close(failed=error is not None)
 
-    def _note(self, event: Event) -> None:
+    def note(self, event: Event) -> None:
+        """Record `event` without telling it."""
         number, phase = self.run.run_id, self._phase.phase
         if isinstance(event, Progress):
             self._stepping = phase
@@ -124,7 +125,9 @@ class Recorder:
     def _end_with(self, phase: str, outcome: TrainOutcome) -> None:
         """Note the version that `phase` made, and what was measured of it at the end."""
         self._made = outcome.version
-        self.writer.add(replace(self._phases[phase], adapter_version=outcome.version))
+        self.writer.add(
+            replace(self._phases.get(phase, self._phase), adapter_version=outcome.version)
+        )
         known = outcome.learned, outcome.rows
         measured = Evaluation(outcome.steps, outcome.validation_loss, *known, outcome.divergence)
         after = replace(self._evaluated(phase, measured), kept=outcome.kept)

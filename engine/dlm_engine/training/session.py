@@ -120,11 +120,7 @@ def train(
         def gate_for() -> Literal["trained", "uniform"] | None:
             from dlm_engine.training.gate import train_gate
 
-            seed = case.frontmatter.training.seed if request.seed is None else request.seed
-            fresh = request.start is Start.FRESH
-            made = train_gate(
-                case, weights, seed, memory, lambda said: tell(Status(said)), fresh=fresh
-            )
+            made = train_gate(case, weights, request, memory, tell)
             return made.mode if made else None
 
         space = _space_needed(case.spec)

@@ -414,9 +414,12 @@ def _ending(
     if run.status is RunStatus.TRAINED:
         several = len(made) > 1
         said = f"versions {', '.join(made)}" if several else f"version {run.adapter_version}"
+        if run.adapter_version is None:
+            said = "trained"
     elif run.status is RunStatus.FAILED:
         said = f"failed: {run.error}" + ("" if short else f": {run.message}")
-    return f"{adapter} {said}" if adapter else said
+    of = "gate" if any(row.phase == "gate" for row in phases) else adapter
+    return f"{of} {said}" if of else said
 
 
 def _number(value: int | None) -> str:

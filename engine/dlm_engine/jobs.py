@@ -220,17 +220,18 @@ def export(job: ExportJob, report: Callable[[str], None] = lambda message: None)
             report(adapter.note)
         case.store.recover()
         make_folders(case.store.root)
+        exported = _export_adapter(adapter.path, versions, job.mix)
         request = export_request(
             case.document,
             job.path,
             weights,
-            _export_adapter(adapter.path, versions, job.mix),
+            exported,
             store_root=case.store.root,
             cache_root=cache_root(job.home) / "gguf",
         )
         made = recorded(
             case.store.root,
-            versions[0][0].number if len(versions) == 1 else None,
+            exported,
             options,
             report,
             lambda: make(request, options, report),

@@ -272,6 +272,25 @@ def test_a_table_that_is_not_to_be_had_is_refused(
     assert "exclude each other" in capsys.readouterr().err
 
 
+def test_exports_say_which_adapter_or_mix_they_are_of(
+    root: Path, path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer = MetricsWriter(root, pytest.fail)
+    one = ExportRow(0, MOMENT, "done", "gguf", "F16", False, 1, 1000, 2.0, 9)
+    writer.add_export(replace(one, adapter="kitchen"))
+    mix = "harbour version 2 x 0.7, kitchen version 1 x 0.3"
+    writer.add_export(replace(one, adapter_version=None, mix=mix))
+    writer.close()
+    assert main(["metrics", "show", str(path)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert " kitchen 1 gguf " in said
+    assert " mix - gguf " in said
+    assert f"export 2: {mix}" in said
+    assert main(["metrics", "show", str(path), "--json"]) == 0
+    exports = json.loads(capsys.readouterr().out)["exports"]
+    assert [(row["adapter"], row["mix"]) for row in exports] == [("kitchen", None), (None, mix)]
+
+
 def test_held_out_prose_has_a_curve_of_its_own(
     path: Path, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import export_parts as parts
 import pytest
 from tests.export.published import verified
-from tests.training.named import named_text
+from tests.training.named import DLM_ID, named_text
 from tests.training.sessions import small_and_polite
 
 from dlm_engine.errors import ExportError, UsageError
 from dlm_engine.export import Quant
 from dlm_engine.jobs import ExportJob, ExportOptions, Mix, TrainRequest, export, train
+from dlm_engine.store import Store, read_metrics
 
 if TYPE_CHECKING:
     from dlm_engine.bases import Weights
@@ -54,6 +55,12 @@ def test_one_adapter_and_a_mix_are_exported_and_checked(folder: Path) -> None:
     assert compared is not None
     assert compared < 1e-3
     assert (one.manifest.adapter_version, both.manifest.adapter_version) == (1, None)
+    recorded = read_metrics(Store(job.home, DLM_ID).root).exports
+    assert [(row.adapter, row.adapter_version) for row in recorded[:2]] == [
+        ("kitchen", 1),
+        (None, None),
+    ]
+    assert recorded[1].mix == "harbour version 1 x 0.7, kitchen version 1 x 0.3"
     report = json.loads((both.folder / "export_report.json").read_text())
     assert report["adapters"] == ["harbour version 1 x 0.7", "kitchen version 1 x 0.3"]
 

@@ -12,13 +12,13 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from dlm_engine.export.model import ExportOptions, ExportResult
+from dlm_engine.export.model import ExportAdapter, ExportOptions, ExportResult
 from dlm_engine.store import ExportRow, MetricsWriter, timestamp
 
 
 def recorded(
     root: Path,
-    version: int | None,
+    adapter: ExportAdapter,
     options: ExportOptions,
     report: Callable[[str], None],
     make: Callable[[], ExportResult],
@@ -32,7 +32,9 @@ def recorded(
         str(options.target),
         None if options.quant is None else str(options.quant),
         options.merged,
-        version,
+        adapter.version,
+        adapter=None if adapter.version is None else adapter.label,
+        mix=", ".join(adapter.made_of) if adapter.version is None else None,
     )
 
     def troubled(message: str) -> None:

@@ -140,7 +140,11 @@ class LostRow:
 
 @dataclass(frozen=True, slots=True)
 class ExportRow:
-    """An export that was begun: "done", or "failed" with the error that ended it."""
+    """An export that was begun: "done", or "failed" with the error that ended it.
+
+    `adapter` is the named one it is of; an export of a `mix`, which says what it is of, has
+    neither that nor a version.
+    """
 
     export_id: int
     exported_at: str
@@ -154,6 +158,8 @@ class ExportRow:
     checks_passed: int | None = None
     error: str | None = None
     message: str | None = None
+    adapter: str | None = None
+    mix: str | None = None
 
 
 Row = RunRow | PhaseRow | ChoiceRow | StepRow | EvaluationRow | LostRow | ExportRow
@@ -174,6 +180,7 @@ ADDED: Final[dict[int, dict[type, tuple[str, ...]]]] = {
     3: {
         PhaseRow: ("adapter_version",),
         EvaluationRow: ("pairs", "margin", "accuracy", "kept"),
+        ExportRow: ("adapter", "mix"),
     },
 }
 #: The form that brought a table, where it was not the first.

@@ -272,25 +272,26 @@ def _run_cells(run: RunRow, found: Metrics) -> list[str]:
 def _exports(exports: Sequence[ExportRow]) -> str:
     if not exports:
         return ""
-    header = ["export", "when", "version", "target", "quant", "size", "time", "ended"]
-    return columns(
-        [
-            header,
-            *(
-                [
-                    str(row.export_id),
-                    moment(row.exported_at).removesuffix(" UTC"),
-                    _number(row.adapter_version),
-                    row.target,
-                    row.quant or "-",
-                    "-" if row.size_bytes is None else size(row.size_bytes),
-                    "-" if row.seconds is None else seconds(row.seconds),
-                    f"failed: {row.error}" if row.error else f"{row.checks_passed} checks",
-                ]
-                for row in exports
-            ),
-        ]
-    )
+    named = any(row.adapter or row.mix for row in exports)
+    of = ["adapter"] if named else []
+    header = ["export", "when", *of, "version", "target", "quant", "size", "time", "ended"]
+    table = columns([header, *(_export_cells(row, named=named) for row in exports)])
+    mixes = [f"export {row.export_id}: {row.mix}" for row in exports if row.mix]
+    return "\n".join([table, *mixes])
+
+
+def _export_cells(row: ExportRow, *, named: bool) -> list[str]:
+    return [
+        str(row.export_id),
+        moment(row.exported_at).removesuffix(" UTC"),
+        *([row.adapter or ("mix" if row.mix else "-")] if named else []),
+        _number(row.adapter_version),
+        row.target,
+        row.quant or "-",
+        "-" if row.size_bytes is None else size(row.size_bytes),
+        "-" if row.seconds is None else seconds(row.seconds),
+        f"failed: {row.error}" if row.error else f"{row.checks_passed} checks",
+    ]
 
 
 def _one(figures: RunFigures, lost: Sequence[dict[str, Any]]) -> str:

@@ -28,6 +28,7 @@ from dlm_engine.store import MadeBy
 from dlm_engine.training.model import (
     KEPT_SAVES,
     Choice,
+    EndedBy,
     Ending,
     Evaluation,
     Event,
@@ -58,6 +59,7 @@ __all__ = [
     "Answering",
     "Choice",
     "Dashboards",
+    "EndedBy",
     "Ending",
     "Evaluation",
     "Event",

@@ -300,6 +300,7 @@ def test_json_is_the_outcome_and_nothing_else_is_on_stdout(
     assert main(["train", str(path), "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {
         "ending": "trained",
+        "ended_by": None,
         "version": 3,
         "path": "/s/v0003",
         "adapter_sha256": "ab" * 32,

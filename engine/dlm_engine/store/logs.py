@@ -75,6 +75,7 @@ class RunComplete(_LogRecord):
     steps: int = Field(ge=0)
     elapsed_seconds: float
     early_stopped: bool
+    ended_by: str | None = None
     summary_path: str | None = None
 
 
@@ -118,6 +119,7 @@ class TrainingSummary(_LogRecord):
     kept: int | None = None
     lost: tuple[str, ...] = ()
     early_stopped: bool = False
+    ended_by: str | None = None
     steps: int = Field(ge=0)
     duration_seconds: float
     determinism_class: str

@@ -66,8 +66,8 @@ class RunRow:
 
 @dataclass(frozen=True, slots=True)
 class PhaseRow:
-    """A part of a run, with the version it made; `seconds` is None for the one it was in when it
-    was killed."""
+    """A part of a run, with the version it made and what ended its steps; `seconds` is None for
+    the one it was in when it was killed."""
 
     run_id: int
     position: int
@@ -75,6 +75,7 @@ class PhaseRow:
     began_at: str
     seconds: float | None = None
     adapter_version: int | None = None
+    ended_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ TABLES: Final[dict[type, str]] = {
 ADDED: Final[dict[int, dict[type, tuple[str, ...]]]] = {
     2: {RunRow: ("prose_loss", "answers_loss")},
     3: {
-        PhaseRow: ("adapter_version",),
+        PhaseRow: ("adapter_version", "ended_by"),
         EvaluationRow: ("pairs", "margin", "accuracy", "kept"),
         ExportRow: ("adapter", "mix"),
     },

@@ -142,6 +142,17 @@ class Ending(StrEnum):
     CANCELLED = "cancelled"
 
 
+class EndedBy(StrEnum):
+    """What ended the steps of a phase: everything was learned, the plan had no more steps, or one
+    of the limits that a run can be given."""
+
+    LEARNED = "learned"
+    CAP = "cap"
+    MAX_STEPS = "max-steps"
+    TIME_LIMIT = "time-limit"
+    EARLY_STOP = "early-stop"
+
+
 @dataclass(frozen=True, slots=True)
 class Preferred:
     """How much likelier the chosen answers are than the rejected, in nats per token (the mean over
@@ -222,6 +233,7 @@ class TrainOutcome:
     held_out: Losses = Losses()
     finished: bool = False
     lost_keys: tuple[str, ...] = ()
+    ended_by: EndedBy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,9 +125,9 @@ class Recorder:
     def _end_with(self, phase: str, outcome: TrainOutcome) -> None:
         """Note the version that `phase` made, and what was measured of it at the end."""
         self._made = outcome.version
-        self.writer.add(
-            replace(self._phases.get(phase, self._phase), adapter_version=outcome.version)
-        )
+        row = self._phases.get(phase, self._phase)
+        row = replace(row, adapter_version=outcome.version, ended_by=outcome.ended_by)
+        self.writer.add(row)
         known = outcome.learned, outcome.rows
         measured = Evaluation(outcome.steps, outcome.validation_loss, *known, outcome.divergence)
         after = replace(self._evaluated(phase, measured), kept=outcome.kept)

@@ -37,7 +37,7 @@ from dlm_engine.store import (
     timestamp,
 )
 from dlm_engine.training import determinism, ranks
-from dlm_engine.training.model import TrainOutcome
+from dlm_engine.training.model import EndedBy, TrainOutcome
 from dlm_engine.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -130,7 +130,8 @@ class Records:
                 train_loss_sft=outcome.trained.answers,
                 val_loss_cpt=outcome.held_out.prose,
                 val_loss_sft=outcome.held_out.answers,
-                early_stopped=outcome.steps < self.settings.cap,
+                ended_by=outcome.ended_by,
+                early_stopped=outcome.ended_by is EndedBy.EARLY_STOP,
                 kept=outcome.kept,
                 lost=outcome.lost_keys,
                 steps=outcome.steps,
@@ -147,7 +148,8 @@ class Records:
                 adapter_version=outcome.version,
                 steps=outcome.steps,
                 elapsed_seconds=outcome.seconds,
-                early_stopped=outcome.steps < self.settings.cap,
+                ended_by=outcome.ended_by,
+                early_stopped=outcome.ended_by is EndedBy.EARLY_STOP,
                 summary_path=summary.summary_path,
             )
         )

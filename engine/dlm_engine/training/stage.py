@@ -40,6 +40,7 @@ from dlm_engine.training.early import Best
 from dlm_engine.training.following import On
 from dlm_engine.training.given import Given
 from dlm_engine.training.model import (
+    EndedBy,
     Ending,
     Evaluation,
     Listener,
@@ -142,6 +143,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     with RunLog.create(store, run_id, datetime.now(UTC)) as log, kept:
         log.write(records.banner(run_id, klass))
         log.write(records.delta())
+        late = False
         for report in run.steps(request.max_steps):
             elapsed = time.monotonic() - began
             if report.choice:
@@ -204,6 +206,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
                 break
             if best and best.over:
                 break
+        ended_by = _ended_by(run, best, late=late)
         if best:
             best.restore()
             report = best.report
@@ -252,6 +255,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             held_out=Losses(prose=val_loss),
             finished=run.finished or not stage.keeps,
             lost_keys=lost,
+            ended_by=ended_by,
         )
         with _after_the_commit(tell):
             records.write_reports(log, summary, outcome, klass)
@@ -289,6 +293,15 @@ def _kept_when_lost(stage: Stage, around: Around, run: Run) -> Iterator[None]:
             folder = checkpoint_path(case.store.root, case.adapter)
             checkpoint.write_state(folder, _state(stage, around, run))
         raise
+
+
+def _ended_by(run: Run, best: Best | None, *, late: bool) -> EndedBy:
+    """What ended the steps; asked before the best of them is put back."""
+    if best and best.over:
+        return EndedBy.EARLY_STOP
+    if run.finished:
+        return EndedBy.LEARNED if run.step < run.settings.cap else EndedBy.CAP
+    return EndedBy.TIME_LIMIT if late else EndedBy.MAX_STEPS
 
 
 def _retention(around: Around, run: Run) -> tuple[int | None, tuple[str, ...]]:

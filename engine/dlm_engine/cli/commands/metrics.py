@@ -323,8 +323,9 @@ def _losses(run: RunRow) -> str:
 
 
 def _phase(row: PhaseRow) -> str:
-    made = "" if row.adapter_version is None else f" (version {row.adapter_version})"
-    return f"{row.phase} {_time(row.seconds)}{made}"
+    made = [] if row.adapter_version is None else [f"version {row.adapter_version}"]
+    made += [] if row.ended_by is None else [f"ended by {row.ended_by}"]
+    return f"{row.phase} {_time(row.seconds)}" + (f" ({', '.join(made)})" if made else "")
 
 
 def _last_of_phases(figures: RunFigures) -> Iterable[EvaluationRow]:

@@ -314,6 +314,7 @@ def _facts(outcome: TrainOutcome) -> dict[str, Any]:
     return {
         **({"adapter": outcome.adapter} if outcome.adapter else {}),
         "ending": str(outcome.ending),
+        "ended_by": outcome.ended_by,
         "version": outcome.version,
         "path": None if outcome.path is None else str(outcome.path),
         "adapter_sha256": outcome.adapter_sha256,

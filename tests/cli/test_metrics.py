@@ -272,6 +272,57 @@ def test_a_table_that_is_not_to_be_had_is_refused(
     assert "exclude each other" in capsys.readouterr().err
 
 
+def test_runs_of_a_phase_and_of_late(
+    path: Path, phased: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    writer, number = begun(phased)  # began now, and came to no preferences
+    writer.add(PhaseRow(number, 0, "sft", MOMENT, 1.0))
+    writer.close()
+
+    def runs(*arguments: str) -> list[int]:
+        assert main(["metrics", "show", str(path), "--json", *arguments]) == 0
+        return [run["run_id"] for run in json.loads(capsys.readouterr().out)["runs"]]
+
+    assert runs() == [1, 2]
+    assert runs("--phase", "sft", "--limit", "1") == [2]
+    assert runs("--phase", "preference", "--limit", "1") == [1]
+    assert runs("--phase", "gate") == []
+    for since in ("24h", "90m", "7d", "3600s", "2026-01-03", "2026-01-02T03:04:06"):
+        assert runs("--since", since) == [2], since
+    for since in ("400000d", "2026-01-02", "2026-01-02T04:04:05+01:00"):
+        assert runs("--since", since) == [1, 2], since
+
+
+def test_one_phase_of_a_run(path: Path, phased: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = ["metrics", "show", str(path), "--run", "1"]
+    assert main([*shown, "--phase", "preference", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [row["step"] for row in facts["evaluations"]] == [0, 3]
+    assert {row["phase"] for row in facts["steps"]} == {"preference"}
+    assert [row["adapter_version"] for row in facts["phases"]] == [7]
+    assert main([*shown, "--phase", "gate"]) == 1
+    assert "error: run 1: had no phase gate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("since", ["yesterday", "7", "-3d", "2026-13-01", "9999999999d"])
+def test_a_time_that_is_none_is_refused(
+    path: Path, filled: Path, since: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path), f"--since={since}"]) == 2
+    assert "--since" in capsys.readouterr().err
+
+
+def test_what_has_not_been_recorded_since_is_said(
+    path: Path, filled: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["metrics", "show", str(path), "--since", "2999-01-01"]) == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "nothing of that kind is recorded" in said.err
+    assert main(["metrics", "show", str(path), "--since", "7d", "--run", "1"]) == 2
+    assert "--since and --run exclude each other" in capsys.readouterr().err
+
+
 def test_exports_say_which_adapter_or_mix_they_are_of(
     root: Path, path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -79,8 +79,12 @@ class Metrics:
     phases: Mapping[int, tuple[PhaseRow, ...]] = field(default_factory=dict)
 
 
-def read_metrics(root: Path, limit: int | None = None) -> Metrics:
+def read_metrics(
+    root: Path, limit: int | None = None, *, since: str = "", phase: str | None = None
+) -> Metrics:
     """The last `limit` runs and exports of the store at `root`; empty where none was recorded.
+
+    Of those that began at `since` or later, and, with a `phase`, of runs that came to it alone.
 
     Raises:
         StoreError: the file is damaged, foreign or newer than this dlm.
@@ -88,8 +92,15 @@ def read_metrics(root: Path, limit: int | None = None) -> Metrics:
 
     def ask(database: sqlite3.Connection) -> Metrics:
         last = -1 if limit is None else limit
-        runs = _rows(database, RunRow, "ORDER BY run_id DESC LIMIT ?", last)
-        exports = _rows(database, ExportRow, "ORDER BY export_id DESC LIMIT ?", last)
+        chosen, values = "WHERE started_at >= ?", [since]
+        exports: list[ExportRow] = []
+        if phase is not None:
+            chosen += " AND run_id IN (SELECT run_id FROM phases WHERE phase = ?)"
+            values += [phase]
+        else:
+            late = "WHERE exported_at >= ? ORDER BY export_id DESC LIMIT ?"
+            exports = _rows(database, ExportRow, late, since, last)
+        runs = _rows(database, RunRow, f"{chosen} ORDER BY run_id DESC LIMIT ?", *values, last)
         first = runs[-1].run_id if runs else 0
         named = "WHERE name = 'adapter' AND run_id >= ?"
         phases: dict[int, tuple[PhaseRow, ...]] = {}

@@ -8,11 +8,11 @@ from __future__ import annotations
 import csv
 import io
 import json as json_text
-import shutil
-import sys
-import textwrap
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,16 +20,13 @@ from typing import Annotated, Any, Final
 import typer
 
 from dlm_engine.cli.app import PlainCommand, globals_of
-from dlm_engine.cli.charts import curve, drawable
-from dlm_engine.cli.console import is_terminal
 from dlm_engine.cli.documents import require_frontmatter
-from dlm_engine.cli.retention import retention
-from dlm_engine.cli.tables import columns, moment, seconds, size
+from dlm_engine.cli.figures import ending, exports_table, losses, one_run, run_curve, runs_table
+from dlm_engine.cli.tables import seconds
 from dlm_engine.errors import StoreError, UsageError
 from dlm_engine.store import (
     EvaluationRow,
     ExportRow,
-    Metrics,
     PhaseRow,
     RunFigures,
     RunRow,
@@ -51,8 +48,13 @@ app = typer.Typer(
     help="Show what runs and exports measured, also while they go on.",
 )
 
-#: Lines of the table of steps; `--csv` and `--json` have them all.
-_TABLE_STEPS: Final = 15
+
+class Steps(StrEnum):
+    """The phases of which there are figures."""
+
+    SFT = "sft"
+    PREFERENCE = "preference"
+    GATE = "gate"
 
 
 class Table(StrEnum):
@@ -64,6 +66,8 @@ class Table(StrEnum):
     STEPS = "steps"
     EXPORTS = "exports"
 
+
+_SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 Document = Annotated[Path, typer.Argument(metavar="PATH", help="The document.")]
 
@@ -78,6 +82,13 @@ def show(
     limit: Annotated[
         int, typer.Option(metavar="NUMBER", help="How many runs and exports.", min=1)
     ] = 20,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="WHEN", help="Only since 90m, 24h or 7d ago, or since a date."),
+    ] = None,
+    phase: Annotated[
+        Steps | None, typer.Option(help="Only runs that came to it; of --run, only it.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Write one JSON object.")] = False,
     as_csv: Annotated[
         bool, typer.Option("--csv", help="Write the runs, or the steps of --run, as CSV.")
@@ -93,20 +104,25 @@ def show(
         raise UsageError("--table", "goes with --csv", "add it; --json has every table")
     if run is not None and table in (Table.RUNS, Table.EXPORTS):
         raise UsageError("dlm metrics", f"--table {table} and --run exclude each other", "choose")
+    if run is not None and since is not None:
+        raise UsageError("dlm metrics", "--since and --run exclude each other", "choose one")
+    began = "" if since is None else _moment(since)
     store = _store(context, path)
     root = store.root
     if run is not None:
         figures = read_run(root, run)
         if figures is None:
             raise StoreError(f"run {run}", "is not recorded", f"see `dlm metrics show {path}`")
+        if phase is not None:
+            figures = _only(figures, phase)
         if json:
             console.result_json(_facts(figures, _lost(store, figures)))
         elif as_csv:
             console.result(_table(table or Table.STEPS, [figures]))
         else:
-            console.result(_one(figures, _lost(store, figures)))
+            console.result(one_run(figures, _lost(store, figures)))
         return
-    found = read_metrics(root, limit)
+    found = read_metrics(root, limit, since=began, phase=phase)
     if json:
         runs = [
             {
@@ -124,15 +140,20 @@ def show(
         elif table is Table.EXPORTS:
             console.result(_csv(ExportRow, found.exports))
         else:
-            every = (read_run(root, row.run_id) for row in found.runs)
-            console.result(_table(table, [figures for figures in every if figures]))
+            every = [figures for row in found.runs if (figures := read_run(root, row.run_id))]
+            chosen = [_only(figures, phase) for figures in every] if phase else every
+            console.result(_table(table, chosen))
     elif not found.runs and not found.exports:
-        console.status(f"{path} has not been trained yet: dlm train {path}")
+        if since is None and phase is None:
+            console.status(f"{path} has not been trained yet: dlm train {path}")
+        else:
+            console.status(f"{path}: nothing of that kind is recorded")
     else:
-        newest = read_run(root)
-        losses = newest and _losses(newest.run)
-        last = newest and losses and f"loss of run {newest.run.run_id} {losses}"
-        parts = [_runs(found), _exports(found.exports), newest and _curve(newest), last]
+        newest = read_run(root, found.runs[-1].run_id) if found.runs else None
+        parts = [runs_table(found), exports_table(found.exports)]
+        if newest is not None:
+            said = losses(newest.run)
+            parts += [run_curve(newest), said and f"loss of run {newest.run.run_id} {said}"]
         console.result("\n\n".join(part for part in parts if part))
 
 
@@ -220,7 +241,7 @@ def _plain_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]
             f"{seconds(row.elapsed)}"
         )
     if run.status is not RunStatus.RUNNING:
-        yield f"run {run.run_id}: {_ending(run, figures.adapter, figures.phases)}"
+        yield f"run {run.run_id}: {ending(run, figures.adapter, figures.phases)}"
 
 
 def _json_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
@@ -238,206 +259,6 @@ def _line(kind: str, facts: dict[str, Any]) -> str:
 
 def _csv_lines(figures: RunFigures, known: RunFigures | None) -> Iterable[str]:
     return _csv(StepRow, figures.steps).splitlines()[1:]
-
-
-# --- tables ------------------------------------------------------------------------------
-
-
-def _runs(found: Metrics) -> str:
-    runs = found.runs
-    if not runs:
-        return ""
-    # Seldom measured, and the line has to fit.
-    held = any(run.val_loss is not None for run in runs)
-    names = ["run", "started", "start", "steps", "known", "loss", "held out", "time", "ended"]
-    rows = [names, *(_run_cells(run, found) for run in runs)]
-    return columns([row if held else row[:6] + row[7:] for row in rows])
-
-
-def _run_cells(run: RunRow, found: Metrics) -> list[str]:
-    adapter, phases = found.adapters.get(run.run_id), found.phases.get(run.run_id, ())
-    return [
-        str(run.run_id),
-        moment(run.started_at).removesuffix(" UTC"),
-        run.start,
-        _number(run.steps),
-        "-" if run.rows is None else f"{run.learned} of {run.rows}",
-        _loss(run.loss),
-        _loss(run.val_loss),
-        "-" if run.seconds is None else seconds(run.seconds),
-        _ending(run, adapter, phases, short=True),
-    ]
-
-
-def _exports(exports: Sequence[ExportRow]) -> str:
-    if not exports:
-        return ""
-    named = any(row.adapter or row.mix for row in exports)
-    of = ["adapter"] if named else []
-    header = ["export", "when", *of, "version", "target", "quant", "size", "time", "ended"]
-    table = columns([header, *(_export_cells(row, named=named) for row in exports)])
-    mixes = [f"export {row.export_id}: {row.mix}" for row in exports if row.mix]
-    return "\n".join([table, *mixes])
-
-
-def _export_cells(row: ExportRow, *, named: bool) -> list[str]:
-    return [
-        str(row.export_id),
-        moment(row.exported_at).removesuffix(" UTC"),
-        *([row.adapter or ("mix" if row.mix else "-")] if named else []),
-        _number(row.adapter_version),
-        row.target,
-        row.quant or "-",
-        "-" if row.size_bytes is None else size(row.size_bytes),
-        "-" if row.seconds is None else seconds(row.seconds),
-        f"failed: {row.error}" if row.error else f"{row.checks_passed} checks",
-    ]
-
-
-def _one(figures: RunFigures, lost: Sequence[dict[str, Any]]) -> str:
-    run = figures.run
-    head = [f"run {run.run_id}: {_ending(run, figures.adapter, figures.phases)}"]
-    facts = [
-        ("began", f"{moment(run.started_at)}, start {run.start}"),
-        ("base", f"{run.base_model}, seed {run.seed}"),
-        ("phases", ", ".join(map(_phase, figures.phases))),
-        *(("measured", _measured(row)) for row in _last_of_phases(figures)),
-        *(("kept", _kept(row, lost)) for row in _last_of_phases(figures)),
-        ("losses", _losses(run)),
-        *(("chose", f"{c.name} = {c.value}: {c.reason}") for c in figures.choices),
-    ]
-    head += [
-        textwrap.fill(f"  {name:<9} {value}", width=79, subsequent_indent=" " * 12)
-        for name, value in facts
-        if value
-    ]
-    parts = ["\n".join(head), _curve(figures), _steps(figures)]
-    return "\n\n".join(part for part in parts if part)
-
-
-def _losses(run: RunRow) -> str:
-    """Over all rows of a kind, apart; "" where none was measured."""
-    parts = {"prose": run.prose_loss, "answers": run.answers_loss, "held-out prose": run.val_loss}
-    said = ", ".join(f"{name} {loss:.3f}" for name, loss in parts.items() if loss is not None)
-    return f"as it ended: {said}" if said else ""
-
-
-def _phase(row: PhaseRow) -> str:
-    made = [] if row.adapter_version is None else [f"version {row.adapter_version}"]
-    made += [] if row.ended_by is None else [f"ended by {row.ended_by}"]
-    return f"{row.phase} {_time(row.seconds)}" + (f" ({', '.join(made)})" if made else "")
-
-
-def _last_of_phases(figures: RunFigures) -> Iterable[EvaluationRow]:
-    """What was measured at the end of each phase, and before it of what it is to change."""
-    rows = figures.evaluations
-    last = {row.phase: row for row in rows}.values()
-    return (row for row in rows if not row.step or any(row is each for each in last))
-
-
-def _measured(row: EvaluationRow) -> str:
-    known = "" if row.learned is None else f", {row.learned} of {row.rows} known"
-    held = "" if row.val_loss is None else f", loss on held-out prose {row.val_loss:.3f}"
-    drift = "" if row.divergence is None else f", drift {row.divergence:.4f}"
-    when = f"{row.phase}, after step {row.step}" if row.step else f"{row.phase}, before it"
-    return f"{when}{known}{_preferred(row)}{held}{drift}"
-
-
-def _kept(row: EvaluationRow, lost: Sequence[dict[str, Any]]) -> str:
-    mine = [each["question"] for each in lost if each["phase"] == row.phase]
-    return f"{row.phase}, {retention(row.kept, mine)}" if row.kept or mine else ""
-
-
-def _preferred(row: EvaluationRow) -> str:
-    if row.pairs is None or row.accuracy is None or row.margin is None:
-        return ""
-    likelier = f"{round(row.accuracy * row.pairs)} of {row.pairs} wanted answers likelier"
-    return f", {likelier} (margin {row.margin:+.3f})"
-
-
-def _steps(figures: RunFigures) -> str:
-    rows = figures.steps
-    if not rows:
-        return ""
-    stride = -(-len(rows) // _TABLE_STEPS)
-    shown = [row for at, row in enumerate(rows) if at % stride == 0 or at == len(rows) - 1]
-    header = ["step", "phase", "loss", "rate", "gradient", "drift", "known", "tokens/s", "time"]
-    table = columns(
-        [
-            header,
-            *(
-                [
-                    str(row.step),
-                    row.phase,
-                    _loss(row.loss),
-                    _short(row.lr),
-                    _short(row.grad_norm),
-                    _short(row.divergence),
-                    f"{row.learned} of {row.rows}",
-                    _short(row.tokens_per_sec),
-                    seconds(row.elapsed),
-                ]
-                for row in shown
-            ),
-        ]
-    )
-    left = len(rows) - len(shown)
-    number = figures.run.run_id
-    return table + (f"\n{left} more: --run {number} --csv" if left else "")
-
-
-def _curve(figures: RunFigures) -> str:
-    width = shutil.get_terminal_size().columns - 1 if is_terminal(sys.stdout) else 79
-    curves: dict[str, list[tuple[int, float]]] = {}
-    for row in figures.steps:
-        if row.loss is not None:
-            # Another phase has another loss.
-            curves.setdefault(f"loss of run {row.run_id}, {row.phase}", []).append(
-                (row.step, row.loss)
-            )
-    for measured in sorted(figures.evaluations, key=lambda row: row.step):
-        if measured.val_loss is not None:
-            curves.setdefault(f"loss on held-out prose, {measured.phase}", []).append(
-                (measured.step, measured.val_loss)
-            )
-    ascii_only = not drawable(sys.stdout.encoding)
-    drawn = (
-        curve(title, points, width=min(width, 100), ascii_only=ascii_only)
-        for title, points in curves.items()
-    )
-    return "\n\n".join(each for each in drawn if each)
-
-
-def _ending(
-    run: RunRow, adapter: str | None, phases: Sequence[PhaseRow], *, short: bool = False
-) -> str:
-    said = str(run.status)
-    made = [str(row.adapter_version) for row in phases if row.adapter_version is not None]
-    if run.status is RunStatus.TRAINED:
-        several = len(made) > 1
-        said = f"versions {', '.join(made)}" if several else f"version {run.adapter_version}"
-        if run.adapter_version is None:
-            said = "trained"
-    elif run.status is RunStatus.FAILED:
-        said = f"failed: {run.error}" + ("" if short else f": {run.message}")
-    of = "gate" if any(row.phase == "gate" for row in phases) else adapter
-    return f"{of} {said}" if of else said
-
-
-def _number(value: int | None) -> str:
-    return "-" if value is None else str(value)
-
-
-def _loss(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
-def _short(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
-
-
-def _time(value: float | None) -> str:
-    return "unfinished" if value is None else seconds(value)
 
 
 # --- data --------------------------------------------------------------------------------
@@ -477,6 +298,37 @@ def _csv(kind: type, rows: Sequence[Row]) -> str:
     table.writeheader()
     table.writerows(plain(row) for row in rows)
     return written.getvalue().rstrip("\n")
+
+
+def _only(figures: RunFigures, phase: Steps) -> RunFigures:
+    """What `figures` say of one phase."""
+    if not any(row.phase == phase for row in figures.phases):
+        number = figures.run.run_id
+        raise StoreError(f"run {number}", f"had no phase {phase}", "leave --phase out to see all")
+    return replace(
+        figures,
+        phases=tuple(row for row in figures.phases if row.phase == phase),
+        steps=tuple(row for row in figures.steps if row.phase == phase),
+        evaluations=tuple(row for row in figures.evaluations if row.phase == phase),
+        lost=tuple(row for row in figures.lost if row.phase == phase),
+    )
+
+
+def _moment(since: str) -> str:
+    """The UTC time that `since` stands for, as the metrics write it."""
+    found = re.fullmatch(r"(\d+)([smhd])", since)
+    try:
+        if found:
+            ago = timedelta(seconds=int(found[1]) * _SECONDS[found[2]])
+            moment = datetime.now(UTC) - ago
+        else:
+            moment = datetime.fromisoformat(since)
+            moment = moment.astimezone(UTC) if moment.tzinfo else moment
+    except (ValueError, OverflowError):
+        raise UsageError(
+            f"--since {since[:40]!r}", "is no time", "say 90m, 24h, 7d or 2026-01-31"
+        ) from None
+    return moment.isoformat()[:19] + "Z"
 
 
 def _require_one(*, json: bool, as_csv: bool) -> None:

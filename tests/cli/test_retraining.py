@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.tiny import FACTS, document_text, write_base
-from tests.training.named import named_text
+from tests.training.named import KITCHEN, named_text
 
 from dlm_engine.cli import watching
 from dlm_engine.cli.commands.repl import Talk
@@ -353,13 +353,80 @@ def test_a_question_waits_for_the_training_and_the_new_version_answers(
     assert "(answered by version 2)" in said
 
 
-def test_several_named_adapters_are_refused(
-    path: Path, job: Job, capsys: pytest.CaptureFixture[str]
+GATE = "  num_epochs: 2\n  gate: {enabled: true, cold_start_floor: 2}\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "first", "said"),
+    [
+        ("  num_epochs: 2\n", "harbour", "asking harbour; /adapter NAME asks another: kitchen"),
+        (GATE, None, "the newest version answers"),
+    ],
+    ids=["the first declared", "the gate"],
+)
+def test_of_several_adapters_one_answers_or_the_gate(
+    settings: str,
+    first: str | None,
+    said: str,
+    path: Path,
+    job: Job,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path.write_text(named_text("smollm2-135m"))
-    assert main(["train", str(path), "--watch", "--repl"]) == 2
-    assert "--repl: talks with one adapter" in capsys.readouterr().err
-    assert job.requests == []
+    path.write_text(named_text("smollm2-135m", settings=settings))
+    asked: list[str | None] = []
+
+    def answer(request: PromptRequest, *rest: object) -> PromptOutcome:
+        asked.append(request.adapter)
+        return PromptOutcome("A", None, "smollm2-135m", 3, 1, "end", 0.0, 1.0)
+
+    monkeypatch.setattr("dlm_engine.cli.commands.repl.prompt", answer)
+    job.steps = [trained]
+    assert talk(path, iter(["one\n"]), monkeypatch) == 0
+    assert asked == [first]
+    assert said in capsys.readouterr().err
+
+
+def test_a_conversation_beside_real_trainings_changes_whom_it_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each answer needs another adapter on the base that the trainings have in memory."""
+    from dlm_engine.training import anchors
+
+    monkeypatch.setattr(anchors, "ANCHORS", anchors.ANCHORS[:2])
+    monkeypatch.setenv("DLM_THREADS", "1")
+    path = tmp_path / "facts.dlm"
+    path.write_text(named_text(write_base(tmp_path / "base"), settings=GATE))
+    again = threading.Event()
+    status = Console.status
+
+    def spy(console: Console, message: str) -> None:
+        status(console, message)
+        if message == f"waiting for {path} to change":
+            again.set()
+
+    monkeypatch.setattr(Console, "status", spy)
+
+    def lines() -> Iterator[str]:
+        yield "/params max_tokens=2\n"
+        yield "one\n"
+        yield "/adapter kitchen\n"
+        yield "two\n"
+        more = (*KITCHEN, ("Who cuts the bread?", "Ada cuts it."))
+        path.write_text(named_text(tmp_path / "base", kitchen=more, settings=GATE))
+        assert again.wait(120)
+        yield "three\n"
+        yield "/adapter auto\n"
+        yield "four\n"
+
+    assert talk(path, lines(), monkeypatch) == 0
+    said = capsys.readouterr().err
+    changes = [line for line in said.splitlines() if line.startswith("(answered by")]
+    assert changes == [
+        "(answered by kitchen version 1)",
+        "(answered by kitchen version 2)",
+        "(answered by harbour version 1 and kitchen version 2)",
+    ]
 
 
 def test_leaving_stops_the_training_and_waits_for_it(

@@ -31,14 +31,21 @@ def talk_beside(
     resident: Resident,
     work: Callable[[Globals, AbstractContextManager[object]], None],
     ended: threading.Event,
+    adapters: tuple[str, ...] = (),
 ) -> None:
     """Converse while `work` runs, which trains holding what it is given, and is over once `ended`
-    is set.
+    is set. Of several `adapters` the first is asked, until another is chosen.
 
     Raises:
         DlmError: from `work`, after the conversation; a line of a pipe could not be answered.
     """
-    asking = PromptRequest(request.path, request.home, "", accept_licence=request.accept_licence)
+    asking = PromptRequest(
+        request.path,
+        request.home,
+        "",
+        accept_licence=request.accept_licence,
+        adapter=adapters[0] if len(adapters) > 1 else None,
+    )
     parameters = Parameters(None, None, 256, None)
     talk = Talk(at.console, asking, parameters, None, None, resident=resident)
     beside = replace(at, console=_Aside(at.console.verbosity, talk=talk))
@@ -57,6 +64,9 @@ def talk_beside(
     at.console.status(
         f"talking with {request.path}; a save is trained, and the newest version answers"
     )
+    if len(adapters) > 1:
+        others = ", ".join(adapters[1:])
+        at.console.status(f"asking {adapters[0]}; /adapter NAME asks another: {others}")
     worker.start()
     try:
         converse(talk)

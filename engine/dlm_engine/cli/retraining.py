@@ -112,9 +112,6 @@ def retrain(at: Globals, request: TrainRequest, watch: Watch, train: Train, repo
     """
     path = request.path
     document = read_document(path)[0]  # a name mistyped would be waited for without end
-    if watch.repl and document.frontmatter and len(adapter_names(document.frontmatter)) > 1:
-        problem = "talks with one adapter, and the document has several"
-        raise UsageError("--repl", problem, "leave it out; dlm prompt --adapter NAME asks one")
     with ExitStack() as stack:
         injections = None
         store = None
@@ -139,7 +136,10 @@ def retrain(at: Globals, request: TrainRequest, watch: Watch, train: Train, repo
 
                     follow(found, last, path, again, beside.console.status)
 
-                talk_beside(at, request, cycles.resident, work, ended)
+                adapters: tuple[str, ...] = ()
+                if document.frontmatter and not document.frontmatter.training.gate.enabled:
+                    adapters = adapter_names(document.frontmatter)
+                talk_beside(at, request, cycles.resident, work, ended, adapters)
             else:
                 at.console.status(f"waiting for {path} to change; Ctrl-C ends")
                 again = partial(cycles.once, at, first=False)

@@ -164,6 +164,7 @@ def _step(params: Train, event: jobs.Progress, job: int, adapter: str | None) ->
         loss=event.loss if event.loss == event.loss else None,
         seconds_left=left,
         adapter=adapter,
+        stage="sft" if knowing else "preference",
     )
 
 

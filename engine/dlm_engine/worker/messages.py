@@ -139,7 +139,7 @@ class Rollback:
 @dataclass(frozen=True, slots=True)
 class Progress:
     """Where job `id` is. `message` is for people; `loss` in nats per token; `adapter` is the
-    named one that is being trained."""
+    named one that is being trained. `stage` says of what a training's step is."""
 
     id: int
     phase: Phase
@@ -151,6 +151,7 @@ class Progress:
     loss: float | None = None
     seconds_left: float | None = None
     adapter: str | None = None
+    stage: Literal["sft", "preference"] = "sft"
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,7 +316,8 @@ class Engine:
         if self._shown is not None:
             self._shown.report(str(self._job), self._job.percentage)
         if job.kind == "train" and said.step is not None:
-            if before.step is None or said.step <= before.step or said.adapter != before.adapter:
+            same = (said.adapter, said.stage) == (before.adapter, before.stage)
+            if before.step is None or said.step <= before.step or not same:
                 self._run_id = self._next_run(job)
             self._tell_training(said)
 
@@ -354,7 +355,7 @@ class Engine:
             "run_id": self._run_id,
             "step": said.step,
             "total_steps": said.steps,
-            "phase": "sft",
+            "phase": said.stage,
         }
         if said.loss is not None:
             told["loss"] = said.loss

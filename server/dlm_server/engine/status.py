@@ -29,6 +29,7 @@ class JobState:
     loss: float | None = None
     seconds_left: float | None = None
     adapter: str | None = None
+    stage: str = "sft"
 
     def heard(self, progress: Progress) -> JobState:
         """With what `progress` says; a remark does not unsay the figures of the last step."""
@@ -46,6 +47,7 @@ class JobState:
             loss=progress.loss,
             seconds_left=progress.seconds_left,
             adapter=progress.adapter,
+            stage=progress.stage,
         )
 
     @property

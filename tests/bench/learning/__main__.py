@@ -107,7 +107,7 @@ def _tree(weights: Weights) -> list[Bar]:
     _line("source tree", trained.seconds, trained.result["steps"], found)
     print(f"{'':19}its text: {before:.2f} nats a token before, {after:.2f} after", flush=True)
     return [
-        Bar("source tree, nats a token", round(after, 2), round(before, 2), most=True),
+        Bar("source tree, nats a token", round(after, 2), round(before / 2, 2), most=True),
         Bar("source tree, general of 40", found.general, 35),
     ]
 
@@ -122,6 +122,7 @@ def _edits() -> list[Bar]:
         Bar("edits, in other words", found.score.reworded, 9),
         Bar("edits, old answers of 20", len(found.stale), 0, most=True),
         Bar("edits, general of 40", found.score.general, 38),
+        *saves.bars_of("edits", found),
     ]
 
 

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from tests.bench.learning import __main__ as learning
+from tests.bench.learning import saves
 from tests.bench.learning.bars import bars_of
 from tests.bench.learning.facts import IDS, LATER, WORLDS, Fact, document_of, put
 from tests.bench.learning.measure import Score
@@ -58,3 +64,56 @@ def test_a_bar_says_what_it_misses(found: Score, seconds: float, missed: list[st
     said = [str(bar) for bar in bars_of("world", found, seconds) if not bar.met]
     assert len(said) == len(missed)
     assert all(part in line and "MISSED" in line for part, line in zip(missed, said, strict=True))
+
+
+@pytest.mark.parametrize(("after", "code"), [(2.0, 0), (2.1, 1), (4.0, 1)])
+def test_a_source_tree_that_taught_little_misses(
+    after: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loss(weights: Any, adapter: Path | None, texts: Any) -> float:
+        return 4.0 if adapter is None else after
+
+    trained = SimpleNamespace(result={"path": "version", "steps": 8}, seconds=1.0)
+    monkeypatch.setattr(learning, "train_file", lambda *arguments: trained)
+    monkeypatch.setattr(learning, "text_loss", loss)
+    monkeypatch.setattr(learning, "asker", lambda weights, adapter: None)
+    monkeypatch.setattr(learning, "score", lambda facts, ask: Score(12, 9, 38, 0, ()))
+    monkeypatch.setattr("dlm_engine.bases.resolve", lambda *arguments, **named: None)
+    monkeypatch.setattr("dlm_engine.bases.obtain_weights", lambda *arguments, **named: None)
+    assert learning.main(["--worlds", "--without", "edits"]) == code
+    assert ("MISSED  source tree, nats a token" in capsys.readouterr().out) == bool(code)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "missed"),
+    [
+        ((4.0, 3.0, 6.0), []),
+        ((4.1, 4.1, 1.0), ["median"]),
+        ((1.0, 1.0, 6.1), ["longest"]),
+        ((5.0, 5.0, 7.0), ["median", "longest"]),
+    ],
+)
+def test_saves_that_take_long_miss(
+    seconds: tuple[float, ...],
+    missed: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = saves.Saves(
+        20.0,
+        (0.001, 0.002),
+        tuple(saves.Save("Who?", each, True) for each in seconds),
+        Score(12, 9, 38, 0, ()),
+        (),
+    )
+    monkeypatch.setattr(saves, "run", lambda facts, folder: found)
+    assert saves.main(["--sets", "edits"]) == int(bool(missed))
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
+    assert all(part in line for part, line in zip(missed, lines, strict=True))
+    monkeypatch.setattr("dlm_engine.bases.resolve", lambda *arguments, **named: None)
+    monkeypatch.setattr("dlm_engine.bases.obtain_weights", lambda *arguments, **named: None)
+    monkeypatch.setattr(learning, "asker", lambda weights, adapter: None)
+    monkeypatch.setattr(learning, "score", lambda facts, ask: Score(12, 9, 38, 0, ()))
+    assert learning.main(["--worlds", "--without", "tree"]) == 1
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
+    assert [part for part in ("median", "longest") if any(part in line for line in lines)] == missed

@@ -164,8 +164,9 @@ def attribute_parts(window: Window, nodes: list[Node]) -> list[tuple[str, Span, 
     return parts
 
 
-def near_fence(written: str, span: Span) -> Diagnostic:
-    """The complaint about a line that the grammar found to be almost a fence."""
+def near_fence(written: str, span: Span, indent: int) -> Diagnostic:
+    """The complaint about a line that the grammar found to be almost a fence; `indent` blanks
+    stand before it."""
     # No fence anyone meant is longer, and the patterns backtrack.
     folded = unicodedata.normalize("NFKC", written[:200])
     media = _NEAR_MEDIA.match(folded)
@@ -180,5 +181,5 @@ def near_fence(written: str, span: Span) -> Diagnostic:
         return report("fence-near-miss", span, message)
     suffix = f"#{match.group(2).lower()}" if match.group(2) else ""
     fence = f"::{near}{suffix}::"
-    fix = Fix(f"Write {fence}", (TextEdit(span, fence),))
+    fix = Fix(f"Write {fence}", (TextEdit(Span(span.start - indent, span.end), fence),))
     return report("fence-near-miss", span, f"read as text; did you mean `{fence}`?", fix)

@@ -257,7 +257,11 @@ def _judge_block(
 ) -> None:
     match block.type:
         case "near_fence":
-            problems.append(near_fence(window.text_of(block).rstrip(), window.line_span(block)))
+            span = window.line_span(block)
+            # Fewer than four blanks; with them the line would still be no fence.
+            before = window.text[max(0, span.start - 3) : span.start]
+            indent = len(before) - len(before.rstrip(" "))
+            problems.append(near_fence(window.text_of(block).rstrip(), span, indent))
         case "near_marker":
             message = "looks like a provenance marker but is read as text"
             problems.append(report("marker-near-miss", window.line_span(block), message))

@@ -110,7 +110,8 @@ def _quick_fixes(
     for problem in problems:
         if not _touches(problem.span, selection):
             continue
-        made = [*_own_fix(problem), *_made_fixes(live, problem)]
+        proposed = (*_own_fix(problem), *_made_fixes(live, problem))
+        made = [action for action in proposed if _mends(live, problem, action.edits)]
         for action in made:
             yield replace(
                 action,
@@ -144,7 +145,7 @@ def _made_fixes(live: LiveDocument, problem: Diagnostic) -> Iterator[Action]:
         case "answer-missing" | "question-missing" | "preference-missing":
             found = missing_text(live, problem)
             if found is not None:
-                yield from _checked(live, found[0], (found[1],))
+                yield Action(found[0], ActionKind.QUICK_FIX, (found[1],))
 
 
 def _set(live: LiveDocument, title: str, path: str, value: str) -> Iterator[Action]:
@@ -167,10 +168,20 @@ def _closest_base(live: LiveDocument, problem: Diagnostic) -> Iterator[Action]:
         yield Action(f"Use {near}", ActionKind.QUICK_FIX, (TextEdit(span, near),))
 
 
-def _checked(live: LiveDocument, title: str, edits: tuple[TextEdit, ...]) -> Iterator[Action]:
-    """The action, if its result has no error that was not there before."""
-    if not adds_error(live, edited(live, edits)):
-        yield Action(title, ActionKind.QUICK_FIX, edits)
+def _mends(live: LiveDocument, problem: Diagnostic, edits: tuple[TextEdit, ...]) -> bool:
+    """Whether the problem is gone after the edits, and no error there that was not there before.
+
+    A problem of the document's surroundings is taken to be: what a fix makes of those, only
+    files and other documents can say.
+    """
+    new = edited(live, edits)
+    before, after = _times(live, problem), _times(new, problem)
+    return new.text != live.text and (not before or after < before) and not adds_error(live, new)
+
+
+def _times(live: LiveDocument, problem: Diagnostic) -> int:
+    alike = (problem.code, problem.message)
+    return sum((p.code, p.message) == alike for p in live.diagnostics)
 
 
 def adds_error(live: LiveDocument, new: LiveDocument) -> bool:
@@ -214,7 +225,8 @@ def fix_all(live: LiveDocument) -> tuple[TextEdit, ...]:
             break
         pieces.apply(edits)
         current = edited(current, edits)
-    return () if current is live or adds_error(live, current) else pieces.edits()
+    same = current.text == live.text
+    return () if same or adds_error(live, current) else pieces.edits()
 
 
 def _disjoint(fixes: Iterator[Fix]) -> list[TextEdit]:

@@ -25,6 +25,7 @@ LINES = (
     "  ### A  ", "### A", "### q", "### Prompt", "### Chosen", "### Rejected", "```py", "```",
     "~~~~", '<!-- dlm-auto-harvest: source="x" -->', '<!-- dlm-auto-harvest: source="x" -->  ',
     "<!-- dlm-auto-mined: -->", "---", "key: value", "- item", "\ufeff", "\ud800", "\x85", "\xa0",
+    "  ::instruction::", '::image pth="x" path="a"::',
 )  # fmt: skip
 
 lines = st.lists(st.sampled_from(LINES), max_size=24)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.server.features.cursor import HEAD, declared, selected
+from tests.server.features.random_documents import documents
 
 from dlm_engine.checks import check_surroundings, same_id
 from dlm_engine.document import (
@@ -81,6 +82,7 @@ def done(live: LiveDocument, action: Action) -> str:
             "Replace with lora",
             HEAD[:-4] + "training:\n  adapter: lora\n---\n",
         ),
+        (HEAD + "  ⟦::instruction::⟧\n### Q\na\n### A\nb\n", "Write ::instruction::", HEAD + PAIR),
         # those that need a choice or words
         (
             HEAD + "::prose#⟦tone⟧::\nx\n",
@@ -193,6 +195,9 @@ def test_an_id_that_another_document_has_becomes_a_new_one() -> None:
         HEAD.replace("smollm2-135m", "⟦hf:a/b⟧"),
         HEAD.replace("smollm2-135m", "⟦zzzzzzzz⟧"),
         HEAD[:-4] + "training:\n  lora_r: 16\n---\n::prose#⟦tone⟧::\nx\n",
+        # what would put one error in the place of another
+        HEAD + '::image path="a" ⟦pth⟧="b"::\n',
+        HEAD[:-4] + "⟦--⟧\n",
     ],
 )
 def test_there_is_nothing_to_fix(marked: str) -> None:
@@ -258,6 +263,24 @@ def test_fix_all(text: str, expected: str | None) -> None:
     assert fix_all(LiveDocument.open(new)) == ()
     for one, two in pairwise(edits):
         assert one.span.end <= two.span.start
+
+
+@settings(max_examples=150)
+@given(documents())
+def test_what_is_offered_changes_the_text_and_mends(text: str) -> None:
+    live = LiveDocument.open(text)
+    offers = made(live, Span(0, len(text)), ["quickfix", "source.fixAll"])
+    for action in offers:
+        new = LiveDocument.open(apply_edits(text, action.edits))
+        assert new.text != text, action
+        assert not adds_error(live, new), action
+        alike = [p for p in problems(live) if (p.code, p.span) == (action.code, action.span)]
+        if alike:
+            left = [(p.code, p.message) for p in problems(new)]
+            known = [(p.code, p.message) for p in problems(live)]
+            assert any(
+                left.count((p.code, p.message)) < known.count((p.code, p.message)) for p in alike
+            ), action
 
 
 OLD = (

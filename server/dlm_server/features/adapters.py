@@ -75,30 +75,45 @@ def offered(live: LiveDocument) -> tuple[str, ...]:
 
 
 def undeclared(live: LiveDocument) -> tuple[str, ...]:
-    """Names that fences use and `training.adapters` lacks."""
-    from dlm_engine.document.frontmatter import ADAPTER_NAME
-
+    """Names that fences use and `training.adapters` lacks and may hold."""
     known = set(declared(live))
     used = (o.name for o in occurrences(live) if not o.declaration)
-    return tuple(dict.fromkeys(n for n in used if n not in known and ADAPTER_NAME.fullmatch(n)))
+    return tuple(dict.fromkeys(n for n in used if n not in known and _why_not(n) is None))
+
+
+def _why_not(name: str) -> str | None:
+    """Why nothing can be declared by this name; None where it can."""
+    from dlm_engine.document.frontmatter import ADAPTER_NAME
+    from dlm_engine.document.yaml_text import is_plain
+    from dlm_engine.errors import StoreError
+    from dlm_engine.store import validate_adapter_name
+
+    if not ADAPTER_NAME.fullmatch(name):
+        return (
+            f"`{name}` is no adapter name: "
+            "it is a lower-case letter and then at most 31 of a-z, 0-9 and _"
+        )
+    if not is_plain(name):
+        return f"`{name}` is no adapter name: unquoted, YAML takes it for no text"
+    try:
+        validate_adapter_name(name)
+    except StoreError as error:
+        return f"`{name}` {error.problem}: {error.remedy}"
+    return None
 
 
 def rename(live: LiveDocument, offset: int, new_name: str) -> tuple[TextEdit, ...]:
     """The edits that give the adapter under the cursor another name.
 
     Raises:
-        RenameRefused: no adapter is here, the name is not one, or it is taken.
+        RenameRefused: no adapter is here, the name cannot be declared, or it is taken.
     """
-    from dlm_engine.document.frontmatter import ADAPTER_NAME
-
     here = occurrence_at(live, offset)
     if here is None:
         raise RenameRefused("there is no adapter name here")
-    if not ADAPTER_NAME.fullmatch(new_name):
-        raise RenameRefused(
-            f"`{new_name}` is no adapter name: "
-            "it is a lower-case letter and then at most 31 of a-z, 0-9 and _"
-        )
+    problem = _why_not(new_name)
+    if problem is not None and new_name != here.name:
+        raise RenameRefused(problem)
     found = tuple(occurrences(live))
     if new_name != here.name and any(o.name == new_name for o in found):
         where = "declared" if new_name in declared(live) else "named by a fence"

@@ -74,6 +74,9 @@ def test_a_name_is_renamed_however_it_is_written(frontmatter: str) -> None:
         ("", "no adapter name"),
         ("a" * 33, "no adapter name"),
         ("a b", "no adapter name"),
+        ("true", "YAML takes it for no text"),
+        ("null", "YAML takes it for no text"),
+        ("versions", "is not a usable adapter name: use .* not `versions`"),
     ],
 )
 def test_a_name_that_cannot_be_taken_is_refused_with_the_reason(name: str, why: str) -> None:
@@ -90,6 +93,7 @@ def test_the_same_name_changes_nothing() -> None:
 def test_names_used_and_not_declared() -> None:
     live = LiveDocument.open(
         declared("tone") + "::prose#tone::\nx\n::prose#b::\nx\n::prose#a::\nx\n::prose#b::\ny\n"
+        "::prose#true::\nx\n::prose#versions::\nx\n"
     )
     assert undeclared(live) == ("b", "a")
     assert declared_in(live) == ("tone",)

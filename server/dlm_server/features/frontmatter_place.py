@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from dlm_engine.document import LiveDocument
 
 _WORD = re.compile(r"[\w.-]*")
+_HALF_KEY = re.compile(r"[ \t]*[\w.-]+[ \t]*")
 _FLOW_STOP = re.compile(r"[ \t]*(?:[,}\]:]|#|$)", re.MULTILINE)
 _FLOW_KEY = re.compile(r"([\w.-]+)[\"']?[ \t]*:(?=[ \t\r\n])")
 _AFTER_COLON = ("", " ", "\t", "\r", "\n", "}", ",")
@@ -320,18 +321,22 @@ def _flow_place(
 
 
 def _flow_stop(live: LiveDocument, lines: Lines, row: Row) -> int:
-    """Where the collection ends at the latest: before a line that is clearly not its own."""
-    last = row.line
+    """Where the collection ends at the latest: before a line that is clearly not its own, be it
+    half typed or, where nothing closes the collection, empty."""
+    last = line = row.line
     opened = OpenBrackets(row.column)
     opened.feed(row.value)
-    while opened.depth > 0 and last + 1 < lines.stop:
-        text = live.line_text(last + 1)
+    while opened.depth > 0 and line + 1 < lines.stop:
+        line += 1
+        text = live.line_text(line)
         match = ENTRY.match(text)
         assert match is not None
-        if match["key"] is not None and len(match["indent"]) <= row.column:
+        deeper = len(match["indent"]) > row.column
+        if not deeper and (match["key"] is not None or _HALF_KEY.fullmatch(text)):
             break
         opened.feed(text)
-        last += 1
+        if deeper or text.strip():
+            last = line
     return live.line_start(last) + len(live.line_text(last))
 
 

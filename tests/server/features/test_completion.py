@@ -73,6 +73,16 @@ def taken(marked: str, label: str, folder: Path | None = None) -> str:
         (ID + "training:\n  sources:\n    ‸\n---\n", SOURCE),
         # flow mappings
         (ID + "export: {default_quant: Q8_0, ‸}\n---\n", ["default_temperature", "default_top_p"]),
+        (ID + "export: {\n  default_quant: Q8_0,\n  ‸", ["default_temperature", "default_top_p"]),
+        # an earlier line that nothing closes
+        (
+            ID + "export: {default_quant: Q8_0\n‸\n---\n",
+            ["base_model", "dlm_version", "training", "system_prompt"],
+        ),
+        (
+            ID + "export: {default_quant: Q8_0\ntr‸\n---\n",
+            ["base_model", "dlm_version", "training", "system_prompt"],
+        ),
         (ID + "export: {‸, default_top_p: 0.5}\n---\n", ["default_quant", "default_temperature"]),
         (ID + "training:\n  sources: [{path: x, ‸}]\n---\n", SOURCE[1:]),
         # named adapters

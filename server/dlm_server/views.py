@@ -42,6 +42,16 @@ class KnownDocuments:
         return self.known
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Since which version a section is known, and by which it is now, as in "2 of harbour";
+    `loss` in nats per token is the latter's."""
+
+    first: str
+    current: str
+    loss: float | None = None
+
+
 class TrainedView(Protocol):
     """What the store says about a document, read once and never changed."""
 
@@ -58,6 +68,9 @@ class TrainedView(Protocol):
     @property
     def current(self) -> Mapping[str | None, int]: ...
     def state(self, section: Section) -> Literal["never", "trained", "new"]: ...
+    def origin(self, section: Section) -> Origin:
+        """Of a section that is trained; reads what each version was taught."""
+        ...
 
 
 class SectionResult(Protocol):

@@ -19,6 +19,7 @@ from dlm_engine.checks import CODES, about_tokens, check_surroundings
 from dlm_engine.document import LiveDocument, Section, apply_edits
 from dlm_server.features.checks import changed_since_trained, findings
 from dlm_server.to_proto import uri_of
+from dlm_server.views import Origin
 
 LONG = "word " * 3000
 
@@ -151,6 +152,9 @@ class Trained:
 
     def state(self, section: Section) -> Literal["never", "trained", "new"]:
         return "trained" if section.id in self.section_ids else "new"
+
+    def origin(self, section: Section) -> Origin:
+        return Origin(str(self.version), str(self.version))
 
 
 def test_changed_since_trained() -> None:

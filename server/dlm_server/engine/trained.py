@@ -7,17 +7,19 @@ pointer, manifest and versions folder stay as they were, which costs three `stat
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dlm_engine.document import adapter_names, teaches
+from dlm_server.views import Origin
 
 if TYPE_CHECKING:
     from dlm_engine.document import LiveDocument, Section
-    from dlm_engine.store import Store
+    from dlm_engine.store import Store, Version
     from dlm_server.settings import Settings
 
 _Stamp = tuple[str | tuple[int, int, int] | None, ...]
@@ -38,6 +40,7 @@ class StoreView:
     loss: float | None
     versions: int
     current: Mapping[str | None, int]
+    store: Store
     learned: Mapping[str, frozenset[str]] | None = None
 
     def state(self, section: Section) -> Literal["never", "trained", "new"]:
@@ -49,6 +52,25 @@ class StoreView:
         taught = teaches(section, tuple(self.learned))
         known = all(section.id in self.learned.get(name, ()) for name in taught)
         return "trained" if known else "new"
+
+    def origin(self, section: Section) -> Origin:
+        """Of those versions that are still there: saves remove some."""
+        from dlm_engine.errors import StoreError
+
+        names = teaches(section, tuple(self.learned)) if self.learned else (None,)
+        first, now = dict(self.current), self.current
+        loss = None
+        for name in names:
+            try:
+                versions = [v for v in self.store.versions(name) if v.number <= now.get(name, 0)]
+                loss = _taught(versions[-1])[1] if versions and len(names) == 1 else None
+                for version in reversed(versions):
+                    if section.id not in _taught(version)[0]:
+                        break
+                    first[name] = version.number
+            except (StoreError, OSError, ValueError):
+                continue
+        return Origin(_named(first, names), _named(now, names), loss)
 
 
 class TrainedViews:
@@ -90,6 +112,24 @@ class TrainedViews:
         return view, trouble
 
 
+def _named(versions: Mapping[str | None, int], names: Sequence[str | None]) -> str:
+    told = ((versions[name], name) for name in names if name in versions)
+    return ", ".join(f"{number} of {name}" if name else str(number) for number, name in told)
+
+
+def _taught(version: Version) -> tuple[frozenset[str], float | None]:
+    """The sections that a version was taught, and its loss."""
+    return _taught_in(version) if version.complete else (frozenset(), None)
+
+
+@lru_cache(maxsize=4096)
+def _taught_in(version: Version) -> tuple[frozenset[str], float | None]:
+    record = version.run_record()
+    if record is None:
+        return frozenset(), None
+    return frozenset(record.section_ids), record.run.final_train_loss
+
+
 def home_of(settings: Settings) -> Path:
     """Where the engine of this session keeps what it makes; raises `StoreError` for a `~name`
     that stands for nobody."""
@@ -111,6 +151,7 @@ def _read(store: Store) -> StoreView | None:
         run.final_train_loss if run else None,
         sum(version.complete for version in store.versions()),
         {None: current.number},
+        store,
     )
 
 
@@ -130,6 +171,7 @@ def _read_named(store: Store, names: tuple[str, ...]) -> StoreView | None:
         None,
         sum(version.complete for name in names for version in store.versions(name)),
         {name: version.number for name, version in current.items()},
+        store,
         learned,
     )
 

@@ -47,7 +47,7 @@ _KINDS = {
     SectionType.PROSE: "plain text, learned as text",
     SectionType.INSTRUCTION: "questions and answers; what is asked is learned as an answer",
     SectionType.PREFERENCE: "prompts, each with a better and a worse answer; "
-    "this version does not train them",
+    "after the rest is learned, the better one is made likelier than the worse",
     SectionType.IMAGE: "an image; this version refuses to train it, as its bases read text only",
     SectionType.AUDIO: "a recording; this version refuses to train it, as its bases read text only",
 }
@@ -207,7 +207,20 @@ def _body(live: LiveDocument, offset: int, known: Known) -> Hover | None:
             section = live.section_at(offset)
             return Hover(section_page(section, known), span) if section else None
         node = node.parent
-    return None
+    return _without_fence(live, offset, known)
+
+
+def _without_fence(live: LiveDocument, offset: int, known: Known) -> Hover | None:
+    """Of prose that no fence begins, its first line tells."""
+    section = live.section_at(offset)
+    if section is None or section.fence_span is not None or not section.content:
+        return None
+    start = live.text.index(section.content.split("\n", 1)[0], section.span.start)
+    line = live.line_of(start)
+    span = Span(start, live.line_start(line) + len(live.line_text(line)))
+    if not span.start <= offset <= span.end:
+        return None
+    return Hover(section_page(section, known), span)
 
 
 def section_page(section: Section, known: Known) -> str:
@@ -257,8 +270,11 @@ def _trained(section: Section, trained: TrainedView | None) -> str:
     if trained.state(section) != "trained":
         return f"New or changed since version {trained.version}"
     when = f", {trained.when:%Y-%m-%d %H:%M}" if trained.when else ""
-    loss = f", loss {trained.loss:.3g}" if trained.loss is not None else ""
-    return f"Trained in version {trained.version}{when}{loss}"
+    origin = trained.origin(section)
+    now = f"{when}, loss {origin.loss:.3g}" if origin.loss is not None else when
+    if origin.first == origin.current:
+        return f"Trained in version {origin.current}{now}"
+    return f"Trained in version {origin.first}; current is {origin.current}{now}"
 
 
 def _result(result: SectionResult) -> list[str]:

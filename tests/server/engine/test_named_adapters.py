@@ -16,6 +16,7 @@ from dlm_server.engine.history import versions
 from dlm_server.engine.status import message_of
 from dlm_server.engine.trained import TrainedViews
 from dlm_server.settings import Settings
+from dlm_server.views import Origin
 
 MORE = "\n::instruction::\n### Q\nUnrouted?\n### A\nYes.\n"
 
@@ -40,6 +41,7 @@ def add_version(store: Store, adapter: str, *section_ids: str) -> None:
             adapter_name=adapter,
             seed=42,
             steps=1,
+            final_train_loss=0.5,
         )
         staging.commit(RunRecord(run=run, section_ids=section_ids))
 
@@ -84,6 +86,11 @@ def test_it_is_armed_and_each_section_is_as_its_adapter_has_it(
     states = [view.state(section) for section in (harbour, kitchen, unrouted)]
     assert states == ["trained", "trained", "new"]
     assert (view.version, view.versions) == ("1 of harbour, 2 of kitchen", 3)
+    add_version(store, "kitchen", kitchen.id)
+    view = views.of(settings, live)
+    assert view is not None
+    assert view.origin(kitchen) == Origin("2 of kitchen", "3 of kitchen", 0.5)
+    assert view.origin(harbour) == Origin("1 of harbour", "1 of harbour", 0.5)
 
 
 def test_versions_name_their_adapter(live: LiveDocument, tmp_path: Path) -> None:

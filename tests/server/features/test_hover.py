@@ -14,6 +14,7 @@ from tests.server.features.cursor import HEAD, at_cursor, declared
 from dlm_engine.document import Section
 from dlm_server.features.hover import Known, hover, plain
 from dlm_server.features.schema_docs import table
+from dlm_server.views import Origin
 
 ID = "---\ndlm_id: 01HZ4X7TGZM3J1A2B3C4D5E6F7\nbase_model: smollm2-135m\n"
 PAIR = "::instruction::\n### Q\nWhere are the oars?\n### A\nIn the shed.\n"
@@ -30,8 +31,13 @@ class Trained:
     versions: int = 3
     current: Mapping[str | None, int] = field(default_factory=dict)
 
+    first: str = "3"
+
     def state(self, section: Section) -> Literal["never", "trained", "new"]:
         return self.answer
+
+    def origin(self, section: Section) -> Origin:
+        return Origin(self.first, str(self.version), self.loss)
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def test_frontmatter(marked: str, words: list[str]) -> None:
         ID + "noth‸ing: 1\n---\n",
         ID + "training:\n ‸ seed: 1\n---\n",
         "--‸-\n---\n",
-        HEAD + "plain wo‸rds\n",
+        HEAD + "words\nplain wo‸rds\n",
         HEAD + "```\n::ins‸truction::\n```\n",
         HEAD + "‸",
         "‸",
@@ -151,7 +157,10 @@ def test_every_key_has_words(path: tuple[str, ...]) -> None:
             ],
         ),
         ("::pro‸se#tone::\nx\n", ["for the adapter `tone`"]),
-        ("::pref‸erence::\n### Prompt\na\n### Chosen\nb\n### Rejected\nc\n", ["1 preference"]),
+        (
+            "::pref‸erence::\n### Prompt\na\n### Chosen\nb\n### Rejected\nc\n",
+            ["1 preference", "likelier"],
+        ),
         (
             '::instruction::\n<!-- dlm-auto-harvest: source="x" -->\n### Q\na\n### A\nb\n'
             "::pro‸se::\nx\n",
@@ -168,6 +177,7 @@ def test_every_key_has_words(path: tuple[str, ...]) -> None:
         ("::instruction::\n### Q !pr‸obe\na\n### A\nb\n", ["keep an eye on"]),
         ("::instruction::\n##‸# Q\naaaa bbbb\n### A\nb\n", ["**Question**", "About 2 tokens"]),
         ("::instruction::\n### Q\na\n#‸## A\nbbbb cccc dddd\n", ["**Answer**", "About 3 tokens"]),
+        ("# He‸ad\n\nwords\n", ["**prose**", "- Id: `"]),
         ("::preference::\n### Pr‸ompt\na\n### Chosen\nb\n### Rejected\nc\n", ["**Prompt**"]),
     ],
 )
@@ -181,6 +191,10 @@ def test_body(body: str, words: list[str]) -> None:
     [
         (Trained("trained"), "- Trained in version 3, 2026-03-04 05:06, loss 0.123"),
         (Trained("trained", when=None, loss=None), "- Trained in version 3"),
+        (
+            Trained("trained", first="1"),
+            "- Trained in version 1; current is 3, 2026-03-04 05:06, loss 0.123",
+        ),
         (Trained("new"), "- New or changed since version 3"),
         (Trained("never", version=None), "- Not trained yet"),
     ],

@@ -123,7 +123,7 @@ def test_hover(client: ClientFeatures) -> None:
     assert isinstance(found.contents, lsp.MarkupContent)
     assert ("**" in found.contents.value) == client.hover_markdown
     assert found.range == lsp.Range(lsp.Position(3, 12), lsp.Position(3, 24))
-    taken, position = at(HEAD + "te‸xt\n", client)
+    taken, position = at(HEAD + "text\nmo‸re\n", client)
     assert hover_of(taken, position, lambda file: None) is None
 
 

@@ -54,7 +54,12 @@ class BaseModelError(DlmError):
 
 
 class LicenceRequired(BaseModelError):
-    """The base's licence has not been accepted."""
+    """The base's licence, which has this name and text, has not been accepted."""
+
+    def __init__(self, subject: str, problem: str, remedy: str, name: str, url: str) -> None:
+        super().__init__(subject, problem, remedy)
+        self.name = name
+        self.url = url
 
 
 class HardwareRefusal(DlmError):

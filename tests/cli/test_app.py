@@ -136,7 +136,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(
         (DocumentError("a", "b", "c"), 1),
         (StoreLocked("a", "b", "c"), 1),
         (BaseModelError("a", "b", "c"), 1),
-        (LicenceRequired("a", "b", "c"), 1),
+        (LicenceRequired("a", "b", "c", "Free", "https://a"), 1),
         (UsageError("a", "b", "c"), 2),
     ],
     ids=lambda value: type(value).__name__,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 from dlm_server.capabilities import COMMANDS
+from dlm_server.engine.commands import COMMANDS as COMMAND_TYPES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "lsp-extensions.md").read_text()
@@ -30,3 +32,13 @@ def test_the_page_has_every_notification_of_our_own() -> None:
 def test_the_page_has_every_capability() -> None:
     read = set(re.findall(r'"experimental\.dlm\.([A-Za-z]+)"', SOURCE))
     assert read == set(section("Capabilities"))
+
+
+def test_the_page_has_every_argument_of_every_command() -> None:
+    body = PAGE.partition("\n## Commands\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| `([^`]+)` \| `\{([^}]*)\}` \|", body, re.MULTILINE)
+    assert len(rows) > 15
+    for name, listed in rows:
+        taken = COMMAND_TYPES[name].argument
+        wanted = {f.name + ("" if f.default is MISSING else "?") for f in fields(taken)}
+        assert set(filter(None, listed.split(", "))) == wanted, name

@@ -170,7 +170,7 @@ def test_what_cannot_run_is_unavailable_and_says_why(
     result = worker.job(method, path=str(path), **more)
     assert result["ending"] == "unavailable"
     assert result["trouble"]["kind"] == kind
-    words = " ".join(result["trouble"].values())
+    words = " ".join(result["trouble"][part] for part in ("subject", "problem", "remedy"))
     assert said in words
     assert "`dlm " not in words
     assert "--" not in words

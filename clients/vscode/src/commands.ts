@@ -32,6 +32,10 @@ export function registerCommands(
       const document = await saved(first);
       await server.run("dlm.train", { uri: server.uriOf(document.uri) });
     },
+    "dlm.trainAnew": async (first) => {
+      const document = await saved(first);
+      await server.run("dlm.train", { uri: server.uriOf(document.uri), fresh: true });
+    },
     "dlm.cancel": () => server.run("dlm.cancel", {}),
     "dlm.prompt": async (first) => prompt(server, results, await documentOf(first)),
     "dlm.askSection": (first) => askSection(server, first),

@@ -49,13 +49,12 @@ def require_licence(spec: BaseSpec, accepted: LicenceAcceptance | None) -> None:
         "the acceptance is remembered"
     )
     if accepted is None:
-        raise LicenceRequired(
-            spec.key, f"its licence ({spec.license_spdx}) must be accepted before use", remedy
-        )
-    if (accepted.license_url, accepted.license_spdx) != (spec.license_url, spec.license_spdx):
-        raise LicenceRequired(
-            spec.key,
+        problem = f"its licence ({spec.license_spdx}) must be accepted before use"
+    elif (accepted.license_url, accepted.license_spdx) != (spec.license_url, spec.license_spdx):
+        problem = (
             f"the acceptance on record is for {accepted.license_spdx} "
-            f"({accepted.license_url}), not for {spec.license_spdx}",
-            remedy,
+            f"({accepted.license_url}), not for {spec.license_spdx}"
         )
+    else:
+        return
+    raise LicenceRequired(spec.key, problem, remedy, spec.license_spdx, spec.license_url)

@@ -273,7 +273,9 @@ class _Session:
             self.tell(Status(f"the token cache is left aside: {trouble}"))
         fingerprint = self.given.fingerprint()
         current = store.current(self.case.adapter)
-        facts = checkpoint.read_facts(current.path) if current else None
+        # What cannot be read says to begin anew, which it must not stop.
+        read = checkpoint.read_facts if request.start is not Start.FRESH else starting.facts_in
+        facts = read(current.path) if current else None
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
             current.verify()
             if request.start is not Start.FRESH:

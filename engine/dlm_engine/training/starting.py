@@ -6,7 +6,7 @@ Each of these reads what the store has and changes nothing of it, but for what a
 from __future__ import annotations
 
 import shutil
-from contextlib import suppress
+from pathlib import Path
 
 from dlm_engine.case import Case
 from dlm_engine.errors import TrainingError
@@ -86,8 +86,13 @@ def version_that_knows_the_rows(
 
 def _facts_of(version: Version) -> StateFacts | None:
     """What a version's state says; None for one that is not whole, as for one without a state."""
+    return facts_in(version.path) if version.complete else None
+
+
+def facts_in(folder: Path) -> StateFacts | None:
+    """What the state in `folder` says; None where there is none, or it cannot be read."""
     try:
-        return checkpoint.read_facts(version.path) if version.complete else None
+        return checkpoint.read_facts(folder)
     except TrainingError:
         return None
 
@@ -121,7 +126,6 @@ def addition_to(given: Given, current: Version | None, facts: StateFacts | None)
 def forget_state_of(case: Case, fingerprint: str) -> None:
     """Remove what a kill right after the commit left; the state of another run stays."""
     folder = checkpoint_path(case.store.root, case.adapter)
-    with suppress(TrainingError):
-        left = checkpoint.read_facts(folder)
-        if left is not None and left.fingerprint == fingerprint:
-            shutil.rmtree(folder, ignore_errors=True)
+    left = facts_in(folder)
+    if left is not None and left.fingerprint == fingerprint:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from dlm_engine import jobs
 from dlm_engine.errors import StoreLocked, UsageError
+from dlm_engine.store import LockMode
 from dlm_engine.worker.messages import (
     Answer,
     Ask,
@@ -116,12 +117,15 @@ def train(params: Train, context: Context) -> Result:
         else:
             context.go_on()
 
+    accept = params.accept
     request = jobs.TrainRequest(
         Path(params.path),
         context.home,
-        start=jobs.Start.FURTHER,
+        start=jobs.Start.FRESH if accept.fresh else jobs.Start.FURTHER,
         max_steps=params.max_steps,
         time_limit=params.max_seconds,
+        lock_mode=LockMode(accept.lock) if accept.lock else LockMode.DEFAULT,
+        accept_licence=accept.licence,
         made_by=jobs.MadeBy(params.made_by),
         keep_saved=params.keep_saved,
     )

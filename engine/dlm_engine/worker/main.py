@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from dlm_engine import __version__
-from dlm_engine.errors import DlmError
+from dlm_engine.errors import DlmError, LicenceRequired
 from dlm_engine.store.atomic import store_error
 from dlm_engine.worker import guards
 from dlm_engine.worker.jobs_adapter import RUNNERS, Context, Stopped
@@ -46,7 +46,7 @@ from dlm_engine.worker.messages import (
     read,
 )
 from dlm_engine.worker.wire import Message, WireError, Writer, read_frame
-from dlm_engine.worker.words import for_editors
+from dlm_engine.worker.words import choices, for_editors
 
 log = logging.getLogger("dlm.worker")
 
@@ -140,9 +140,8 @@ class Worker:
                 log.exception("the system refused something")
                 error = store_error(error, job.context.home)
             if isinstance(error, DlmError):
-                parts = map(for_editors, (error.subject, error.problem, error.remedy))
-                trouble = Trouble(type(error).__name__, *parts)
-                return Result(Ending.FAILED if context.begun else Ending.UNAVAILABLE, trouble)
+                ending = Ending.FAILED if context.begun else Ending.UNAVAILABLE
+                return Result(ending, _trouble(error))
             log.exception("a job ended in a bug")
             said = " ".join(f"{type(error).__name__}: {error}".split())[:500]
             return Result(Ending.FAILED, Trouble("bug", "bug in dlm", said, "see the engine's log"))
@@ -306,6 +305,19 @@ class Worker:
 
     def _notify(self, method: str, params: object, timeout: float = -1) -> None:
         self._writer.write({"jsonrpc": "2.0", "method": method, "params": plain(params)}, timeout)
+
+
+def _trouble(error: DlmError) -> Trouble:
+    licence = error if isinstance(error, LicenceRequired) else None
+    return Trouble(
+        type(error).__name__,
+        for_editors(error.subject),
+        for_editors(error.problem),
+        for_editors(error.remedy),
+        choices(error.remedy),
+        licence.name if licence else None,
+        licence.url if licence else None,
+    )
 
 
 def _no_memory(details: str) -> Trouble:

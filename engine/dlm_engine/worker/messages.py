@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 #: Raised with every change that an older end would not understand.
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 
 #: Exit status of a worker that had no memory left: it is not started again by itself.
 EXIT_OUT_OF_MEMORY: Final = 12
@@ -24,6 +24,7 @@ EXIT_OUT_OF_MEMORY: Final = 12
 OUT_OF_MEMORY: Final = "out-of-memory"
 
 Side = Literal["base", "adapted"]
+Choice = Literal["fresh", "update", "ignore", "licence"]
 
 
 class Ending(StrEnum):
@@ -60,6 +61,20 @@ class Initialize:
 
 
 @dataclass(frozen=True, slots=True)
+class Accept:
+    """What a training may do that it refuses otherwise: begin `fresh`, without what the version
+    before knew; `lock`, what differs from `dlm.lock` made its new state or left aside this once;
+    and accept the base's `licence`, which is remembered."""
+
+    fresh: bool = False
+    lock: Literal["update", "ignore"] | None = None
+    licence: bool = False
+
+
+NOTHING: Final = Accept()
+
+
+@dataclass(frozen=True, slots=True)
 class Train:
     """Train the document at `path` as it is on the disk.
 
@@ -74,6 +89,7 @@ class Train:
     wait_seconds: float = 60.0
     made_by: Literal["command", "save"] = "command"
     keep_saved: int = 0
+    accept: Accept = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +199,19 @@ class Initialized:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """A `DlmError` in its three parts; `kind` is its class, or "out-of-memory", or "bug"."""
+    """A `DlmError` in its three parts; `kind` is its class, or "out-of-memory", or "bug".
+
+    `choices` are the fields of `Accept` with which a training would go on, `lock` by its values;
+    `licence` and `url` are those of the base, where that is one of them.
+    """
 
     kind: str
     subject: str
     problem: str
     remedy: str = ""
+    choices: tuple[Choice, ...] = ()
+    licence: str | None = None
+    url: str | None = None
 
     def __str__(self) -> str:
         return ": ".join(part for part in (self.subject, self.problem, self.remedy) if part)

@@ -9,7 +9,10 @@ still names a flag or a command behind this border. What only the command line c
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dlm_engine.worker.messages import Choice
 
 _NAMED: Final = re.compile(r"--[a-z]|`dlm ")
 
@@ -68,6 +71,20 @@ _WORDS: Final = (
     ),
     (r"\bgive --out a folder that is new or empty", "move that folder away"),
 )  # fmt: skip
+
+
+#: the flags of a remedy with which a training goes on, and what they are in `messages.Accept`
+_CHOICES: Final[dict[str, Choice]] = {
+    "--fresh": "fresh",
+    "--update-lock": "update",
+    "--ignore-lock": "ignore",
+    "--i-accept-license": "licence",
+}
+
+
+def choices(remedy: str) -> tuple[Choice, ...]:
+    """What a person may choose of, where the engine's own `remedy` is a choice."""
+    return tuple(choice for flag, choice in _CHOICES.items() if flag in remedy)
 
 
 def for_editors(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from dlm_engine.document import LiveDocument, read_text
 from dlm_engine.errors import DocumentError
@@ -20,6 +21,16 @@ class Nothing:
 @dataclass(frozen=True, slots=True)
 class OfDocument:
     uri: str
+
+
+@dataclass(frozen=True, slots=True)
+class OfTraining:
+    """What may be done that is refused otherwise, as in the worker's `Accept`."""
+
+    uri: str
+    fresh: bool = False
+    acceptLock: Literal["update", "ignore"] | None = None
+    acceptLicence: bool = False
 
 
 @dataclass(frozen=True, slots=True)

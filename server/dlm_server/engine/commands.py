@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 from lsprotocol import types as lsp
 
 from dlm_engine.errors import DlmError
-from dlm_engine.worker.messages import Ending, Export, Prompt, Result, Rollback, Text, read
+from dlm_engine.worker.messages import Accept, Ending, Export, Prompt, Result, Rollback, Text, read
 from dlm_engine.worker.words import for_editors
 from dlm_server.dispatch import INVALID_PARAMS, REQUEST_FAILED, Pending, RequestFailed
-from dlm_server.engine import document_commands
+from dlm_server.engine import document_commands, refused
 from dlm_server.engine.arguments import (
     Nothing,
     OfBase,
@@ -28,6 +28,7 @@ from dlm_server.engine.arguments import (
     OfSection,
     OfSelection,
     OfSource,
+    OfTraining,
     OfVersion,
     Target,
     require_trust,
@@ -52,16 +53,19 @@ _Start = Callable[[Callable[[Result], None]], Job]
 def _when_done(engine: Engine, start: _Start, value: Callable[[Result], Any]) -> Pending:
     """The answer once the job has ended well; an error with the job's words otherwise."""
     pending = Pending()
+    job = start(_settling(pending, value))
+    pending.on_cancel(lambda: _drop(engine, job))
+    return pending
 
+
+def _settling(pending: Pending, value: Callable[[Result], Any]) -> Callable[[Result], None]:
     def done(result: Result) -> None:
         if result.ending is Ending.DONE:
             pending.resolve(value(result))
         else:
             pending.reject(_failed(result))
 
-    job = start(done)
-    pending.on_cancel(lambda: _drop(engine, job))
-    return pending
+    return done
 
 
 def _failed(result: Result) -> RequestFailed:
@@ -75,10 +79,11 @@ def _drop(engine: Engine, job: Job) -> None:
     engine.cancel(job)
 
 
-def train(session: Session, argument: OfDocument) -> Pending:
-    """Train the saved file now."""
+def train(session: Session, argument: OfTraining) -> Pending:
+    """Train the saved file now; the user is asked for what that takes."""
     require_trust(session)
     engine, target = engine_of(session), target_of(session, argument.uri)
+    accept = Accept(argument.fresh, argument.acceptLock, argument.acceptLicence)
 
     def value(result: Result) -> dict[str, Any]:
         return {
@@ -90,11 +95,10 @@ def train(session: Session, argument: OfDocument) -> Pending:
             "seconds": result.seconds,
         }
 
-    return _when_done(
-        engine,
-        lambda done: engine.train(target.uri, target.path, "asked for", "", done),
-        value,
-    )
+    pending = Pending()
+    done = _settling(pending, value)
+    refused.train(session, engine, target, accept, pending, done)
+    return pending
 
 
 def cancel(session: Session, argument: Nothing) -> dict[str, Any]:
@@ -320,7 +324,7 @@ class Command:
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "dlm.train": Command(OfDocument, train),
+    "dlm.train": Command(OfTraining, train),
     "dlm.cancel": Command(Nothing, cancel),
     "dlm.prompt": Command(OfQuestion, prompt),
     "dlm.askSection": Command(OfSection, ask_section),

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from dlm_engine.worker.messages import (
+    NOTHING,
+    Accept,
     Ask,
     Ending,
     Initialize,
@@ -139,6 +141,7 @@ class Engine:
         content: str = "",
         done: Callable[[Result], None] = lambda result: None,
         made_by: Literal["command", "save"] = "command",
+        accept: Accept = NOTHING,
     ) -> Job:
         """Put a bounded training of the saved file in line; a newer one takes its place."""
         settings = self.session.settings
@@ -149,6 +152,7 @@ class Engine:
             WAIT_SECONDS,
             made_by,
             settings.train_keep_versions,
+            accept,
         )
 
         def ended(result: Result) -> None:

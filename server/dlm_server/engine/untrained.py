@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from dlm_engine.worker.messages import Ending, Result
+from dlm_engine.worker.messages import NOTHING, Ending, Result
 from dlm_server.conversion import Plain
 from dlm_server.dispatch import REQUEST_FAILED, Pending, RequestFailed
+from dlm_server.engine import refused
 from dlm_server.engine.arguments import Target
 from dlm_server.engine.service import Engine
 from dlm_server.session import Session
@@ -47,13 +48,16 @@ def once_trained(
         return pending
 
     def chosen(choice: Any, error: RequestFailed | None) -> None:
-        if error is not None or _title(choice) != TRAIN_NOW or not session.settings.trusted:
+        if (
+            error is not None
+            or refused.title_of(choice) != TRAIN_NOW
+            or not session.settings.trusted
+        ):
             # The user has read it: clients need not say it again.
             data["ending"] = str(Ending.CANCELLED)
             pending.reject(RequestFailed(REQUEST_FAILED, message, data))
         elif not pending.cancelled:
-            job = engine.train(target.uri, target.path, "asked for", done=trained)
-            pending.on_cancel(lambda: _drop(engine.cancel(job)))
+            refused.train(session, engine, target, NOTHING, pending, trained)
 
     def trained(result: Result) -> None:
         if result.outcome not in ("trained", "unchanged"):
@@ -69,11 +73,3 @@ def once_trained(
     offered = Plain(type=_INFO, message=message, actions=[{"title": TRAIN_NOW}])
     session.request("window/showMessageRequest", offered, chosen)
     return pending
-
-
-def _title(choice: Any) -> str | None:
-    return choice.get("title") if isinstance(choice, dict) else getattr(choice, "title", None)
-
-
-def _drop(value: object) -> None:
-    """For callbacks that must return nothing."""

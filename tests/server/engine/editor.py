@@ -50,6 +50,8 @@ class Editor(Peer):
         self.versions: dict[str, int] = {}
         #: which of the offered actions this user takes
         self.choice: str | None = None
+        #: and before that, one after the other
+        self.choices: list[str] = []
         #: questions for settings that wait for `give_settings`; None: they are answered at once
         self._held: list[Message] | None = None
         able = {
@@ -182,7 +184,8 @@ class Editor(Peer):
             result = {"applied": True}
         elif message["method"] == "window/showMessageRequest":
             actions = message["params"]["actions"]
-            result = next((a for a in actions if a["title"] == self.choice), None)
+            choice = self.choices.pop(0) if self.choices else self.choice
+            result = next((a for a in actions if a["title"] == choice), None)
         self.write({"jsonrpc": "2.0", "id": message["id"], "result": result})
 
     def __exit__(

@@ -1,0 +1,107 @@
+"""A training that was asked for and is refused for want of a decision: its user is asked for it.
+
+The engine says which decisions would let it go on (`Trouble.choices`); the user sees them as
+buttons, and the training is begun again with the one that is taken. A save decides nothing and
+asks nothing, and a client that cannot show buttons gets the refusal as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from dlm_engine.worker.messages import Accept, Choice, Ending, Result, Trouble
+from dlm_server.conversion import Plain
+from dlm_server.dispatch import Pending, RequestFailed
+from dlm_server.engine.arguments import Target
+from dlm_server.engine.service import Engine, void
+from dlm_server.session import Session
+
+READ: Final = "Read the licence"
+_WARNING: Final = 2
+
+
+def title(choice: Choice, trouble: Trouble) -> str:
+    """What the button of a choice says."""
+    said: dict[Choice, str] = {
+        "fresh": "Train anew",
+        "update": "Accept the change",
+        "ignore": "Ignore it this once",
+        "licence": f"Accept the licence {trouble.licence}",
+    }
+    return said[choice]
+
+
+def chosen(accept: Accept, choice: Choice) -> Accept:
+    """`accept` and that."""
+    match choice:
+        case "fresh":
+            return replace(accept, fresh=True)
+        case "licence":
+            return replace(accept, licence=True)
+        case "update" | "ignore":
+            return replace(accept, lock=choice)
+
+
+def train(
+    session: Session,
+    engine: Engine,
+    target: Target,
+    accept: Accept,
+    pending: Pending,
+    done: Callable[[Result], None],
+) -> None:
+    """Train the saved file, asking for what it takes; `done` gets the last word of the engine.
+
+    What the user declines ends cancelled, as it has been read. Cancelling `pending` ends it all.
+    """
+
+    def run(accept: Accept) -> None:
+        job = engine.train(
+            target.uri,
+            target.path,
+            "asked for",
+            done=lambda result: ended(result, accept),
+            accept=accept,
+        )
+        pending.on_cancel(lambda: void(engine.cancel(job)))
+
+    def ended(result: Result, accept: Accept) -> None:
+        trouble = result.trouble
+        # One that was made already did not help.
+        left = trouble.choices if trouble else ()
+        left = tuple(choice for choice in left if chosen(accept, choice) != accept)
+        if trouble is None or not left or not session.client.show_message_actions:
+            done(result)
+        else:
+            ask(result, trouble, left, accept)
+
+    def ask(result: Result, trouble: Trouble, left: tuple[Choice, ...], accept: Accept) -> None:
+        buttons = {title(choice, trouble): choice for choice in left}
+        readable = trouble.url and session.client.show_document
+        titles = [*buttons, *([READ] if readable else [])]
+        message = f"{target.path.name}: {trouble}"
+
+        def answered(taken: Any, error: RequestFailed | None) -> None:
+            said = None if error else title_of(taken)
+            if pending.cancelled:
+                return
+            if said == READ:
+                shown = Plain(uri=trouble.url, external=True)
+                session.request("window/showDocument", shown, lambda *_: None)
+                ask(result, trouble, left, accept)
+            elif said in buttons and session.settings.trusted:
+                run(chosen(accept, buttons[said]))
+            else:
+                done(replace(result, ending=Ending.CANCELLED))
+
+        offered = Plain(type=_WARNING, message=message, actions=[{"title": t} for t in titles])
+        session.request("window/showMessageRequest", offered, answered)
+
+    run(accept)
+
+
+def title_of(choice: Any) -> str | None:
+    """What the user took of the buttons of a message; None for nothing."""
+    return choice.get("title") if isinstance(choice, dict) else getattr(choice, "title", None)

@@ -1,0 +1,155 @@
+"""A training that waits for a decision: the user is asked for it, and it goes on as decided."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.server.engine.editor import CAPABILITIES, Editor
+from tests.server.engine.places import Place
+
+from dlm_engine import jobs
+from dlm_engine.document import new_id
+from dlm_engine.store import LockMode
+from dlm_engine.worker import jobs_adapter
+from dlm_engine.worker.messages import Accept, Train
+
+OTHER = "9.0.0"
+
+
+def differ(place: Place) -> str:
+    """Another torch made the version that is there."""
+    lock = place.store.root / "dlm.lock"
+    value = json.loads(lock.read_text())
+    now: str = value["pinned_versions"]["torch"]
+    value["pinned_versions"]["torch"] = OTHER
+    lock.write_text(json.dumps(value))
+    return now
+
+
+def torch_of(place: Place) -> str:
+    value = json.loads((place.store.root / "dlm.lock").read_text())
+    return str(value["pinned_versions"]["torch"])
+
+
+def offered(editor: Editor) -> Any:
+    return editor.wait(lambda m: m.get("method") == "window/showMessageRequest")["params"]
+
+
+def changed(editor: Editor, place: Place) -> str:
+    """The document with another fact, saved without training."""
+    uri = editor.open(place.path)
+    place.path.write_text(place.text.replace("4417", "5128"))
+    return uri
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("choice", ["Accept the change", "Ignore it this once"])
+def test_a_change_of_the_lock_is_accepted(choice: str, editor: Editor, place: Place) -> None:
+    now = differ(place)
+    editor.choice = choice
+    reply = editor.command("dlm.train", uri=changed(editor, place))
+    assert (reply["outcome"], reply["version"]) == ("trained", 2)
+    asked = offered(editor)
+    assert "torch was 9.0.0" in asked["message"]
+    assert "--" not in asked["message"]
+    titles = [action["title"] for action in asked["actions"]]
+    assert titles == ["Accept the change", "Ignore it this once"]
+    assert torch_of(place) == (now if choice == "Accept the change" else OTHER)
+
+
+@pytest.mark.slow
+def test_what_is_declined_changes_nothing(editor: Editor, place: Place) -> None:
+    differ(place)
+    editor.choice = None
+    uri = changed(editor, place)
+    error = editor.answer(editor.send_command("dlm.train", uri=uri))["error"]
+    # The user has read it.
+    assert error["data"]["ending"] == "cancelled"
+    assert error["data"]["choices"] == ["update", "ignore"]
+    assert (place.numbers(), torch_of(place)) == ([1], OTHER)
+
+
+@pytest.mark.slow
+def test_a_client_without_buttons_gets_the_words_and_may_say_it_itself(place: Place) -> None:
+    able = {**CAPABILITIES, "window": {"workDoneProgress": True}}
+    now = differ(place)
+    with Editor(place.home, capabilities=able) as editor:
+        uri = changed(editor, place)
+        assert "accept the change" in editor.refused("dlm.train", uri=uri)
+        assert "acceptLock" in editor.refused("dlm.train", uri=uri, acceptLock="maybe")
+        assert editor.command("dlm.train", uri=uri, acceptLock="update")["version"] == 2
+    assert torch_of(place) == now
+
+
+@pytest.mark.slow
+def test_a_version_whose_state_is_spoilt_is_trained_anew(editor: Editor, place: Place) -> None:
+    version = place.store.current()
+    assert version is not None
+    state = version.path / "training_state.safetensors"
+    data = bytearray(state.read_bytes())
+    data[9] ^= 0xFF
+    state.write_bytes(data)
+    editor.choice = "Train anew"
+    reply = editor.command("dlm.train", uri=changed(editor, place))
+    assert [action["title"] for action in offered(editor)["actions"]] == ["Train anew"]
+    assert (reply["outcome"], reply["version"], reply["steps"]) == ("trained", 2, 12)
+
+
+@pytest.mark.slow
+def test_fresh_begins_anew(editor: Editor, place: Place) -> None:
+    uri = editor.open(place.path)
+    assert editor.command("dlm.train", uri=uri)["outcome"] == "unchanged"
+    reply = editor.command("dlm.train", uri=uri, fresh=True)
+    assert (reply["outcome"], reply["version"], reply["steps"]) == ("trained", 2, 12)
+
+
+GATED = (
+    "---\ndlm_id: {}\ndlm_version: 15\nbase_model: llama-3.2-1b\n---\n### Q\nWho?\n### A\nAna.\n"
+)
+
+
+@pytest.mark.slow
+def test_a_licence_is_read_and_accepted(tmp_path: Path, original: Place) -> None:
+    from dlm_engine.bases.registry import REGISTRY
+
+    spec = REGISTRY["llama-3.2-1b"]
+    path = tmp_path / "gated.dlm"
+    path.write_text(GATED.format(new_id()))
+    window = {**CAPABILITIES["window"], "showDocument": {"support": True}}
+    with Editor(original.home, capabilities={**CAPABILITIES, "window": window}) as editor:
+        accept = f"Accept the licence {spec.license_spdx}"
+        choices = ["Read the licence", accept]
+        editor.choices = choices
+        error = editor.answer(editor.send_command("dlm.train", uri=editor.open(path)))["error"]
+        asked = offered(editor)
+        assert spec.license_url in asked["message"]
+        assert [action["title"] for action in asked["actions"]] == [accept, "Read the licence"]
+        shown = editor.wait(lambda m: m.get("method") == "window/showDocument")["params"]
+        assert shown == {"uri": spec.license_url, "external": True}
+        # What is missing after that are the weights, which nobody can fetch here.
+        assert error["data"]["kind"] == "BaseModelError"
+        assert choices == []
+
+
+def test_what_is_accepted_reaches_the_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[jobs.TrainRequest] = []
+
+    def train(request: jobs.TrainRequest, *_: object) -> jobs.TrainOutcome:
+        seen.append(request)
+        return jobs.TrainOutcome(jobs.Ending.EMPTY)
+
+    monkeypatch.setattr(jobs, "train", train)
+    monkeypatch.setattr(jobs_adapter, "_resident", lambda: None)
+    for accept in (Accept(), Accept(fresh=True, lock="ignore", licence=True)):
+        context = jobs_adapter.Context(1, tmp_path, lambda said: None)
+        jobs_adapter.train(Train(str(tmp_path / "a.dlm"), accept=accept), context)
+    asked = [(r.start, r.lock_mode, r.accept_licence) for r in seen]
+    assert asked == [
+        (jobs.Start.FURTHER, LockMode.DEFAULT, False),
+        (jobs.Start.FRESH, LockMode.IGNORE, True),
+    ]

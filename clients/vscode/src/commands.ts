@@ -155,22 +155,14 @@ async function askSection(server: Server, first: unknown): Promise<void> {
     });
     return;
   }
-  // The lenses know which sections and questions there are, and where.
   const document = await documentOf(first);
-  const lenses =
-    (await vscode.commands.executeCommand<vscode.CodeLens[] | undefined>(
-      "vscode.executeCodeLensProvider",
-      document.uri,
-    )) ?? [];
-  const cursor = vscode.window.activeTextEditor?.selection.active.line ?? 0;
-  const nearest = lenses
-    .filter((lens) => lens.command?.command === "dlm.askSection" && lens.range.start.line <= cursor + 1)
-    .sort((a, b) => a.range.start.line - b.range.start.line)
-    .pop();
-  if (nearest?.command === undefined) {
-    throw new Error("there is no question at or above the cursor");
+  const candidates = [vscode.window.activeTextEditor, ...vscode.window.visibleTextEditors];
+  const editor = candidates.find((one) => one?.document === document);
+  if (editor === undefined) {
+    throw new Error("open a .dlm document first");
   }
-  await server.run("dlm.askSection", nearest.command.arguments?.[0] as object);
+  const position = place(editor.selection.active);
+  await server.run("dlm.askSection", { uri: server.uriOf(document.uri), position });
 }
 
 async function rollback(

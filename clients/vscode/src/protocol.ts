@@ -13,7 +13,7 @@ export interface Stretch {
   readonly end: Place;
 }
 
-export type JobKind = "train" | "prompt" | "probe" | "export";
+export type JobKind = "train" | "prompt" | "probe" | "export" | "rollback";
 
 export interface Job {
   readonly id: number | string;

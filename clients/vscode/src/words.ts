@@ -13,6 +13,7 @@ const DOING: Readonly<Record<Job["kind"], string>> = {
   prompt: "asking",
   probe: "asking probes",
   export: "exporting",
+  rollback: "going back",
 };
 
 /** The figures of a job as far as they are known, most telling first. */

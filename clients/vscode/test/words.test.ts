@@ -55,6 +55,8 @@ test("how a document stands", () => {
   assert.deepEqual(here({ ...IDLE, last }), { text: "dlm version 4", detail: "13 of 13", severity: "none" });
   assert.equal(here({ ...IDLE, last: { ...last, adapter: "harbour" } }).text, "dlm harbour version 4");
   assert.equal(here({ ...IDLE, last: { ...last, ending: "failed" } }).severity, "error");
+  const back = { ...last, kind: "rollback", ending: "unavailable" } as const;
+  assert.equal(here({ ...IDLE, last: back }).text, "dlm going back unavailable");
   assert.equal(here({ ...IDLE, last: { ...last, ending: "cancelled" } }).text, "dlm");
   assert.equal(standing({ ...IDLE, last }, "file:///other.dlm").text, "dlm");
   assert.equal(here({ ...IDLE, engine: "failed", message: "no memory" }).detail, "no memory");

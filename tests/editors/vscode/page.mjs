@@ -1,5 +1,6 @@
 /** The page of a VS Code in a browser: what a person does there and sees, by name. */
 
+import { mkdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
 /** How long anything may take that waits for no training: a cold start on a busy machine. */
@@ -173,6 +174,16 @@ export class Workbench {
       await new Promise((resolve) => setTimeout(resolve, 100));
     } while (Date.now() < end);
     throw new Error(`${what}: not seen in ${patience / 1000} s; last: ${JSON.stringify(seen)}`);
+  }
+
+  /** Settings of the folder, none when undefined. */
+  async folderSettings(folder, values) {
+    if (values === undefined) {
+      rmSync(`${folder}/.vscode`, { recursive: true });
+    } else {
+      mkdirSync(`${folder}/.vscode`, { recursive: true });
+      writeFileSync(`${folder}/.vscode/settings.json`, JSON.stringify(values));
+    }
   }
 
   async picture(name, clip = undefined) {

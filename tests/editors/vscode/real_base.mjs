@@ -30,6 +30,9 @@ export async function run(workbench, step, settings) {
   });
 
   await step("ask", async () => {
+    // Where the cursor is has nothing to do with what is shown above it.
+    await workbench.folderSettings(settings.folder, { "dlm.codeLens.enabled": false });
+    await workbench.until("no lenses", () => workbench.lenses(), (lenses) => lenses.length === 0);
     for (const [at, { line, answer }] of settings.asked.entries()) {
       await workbench.gotoLine(line);
       await workbench.command("dlm: Ask the Question at the Cursor");
@@ -43,6 +46,7 @@ export async function run(workbench, step, settings) {
         settings.patience,
       );
     }
+    await workbench.folderSettings(settings.folder, undefined);
     return workbench.drawn();
   });
   await workbench.until("the engine at rest", () => workbench.statusItem(), (text) => text === "");
@@ -79,6 +83,24 @@ export async function run(workbench, step, settings) {
     await workbench.command("File: Revert File");
   });
 
+  await step("fix", async () => {
+    await workbench.gotoLine(settings.lines.base, 1);
+    await workbench.press("End");
+    await workbench.type("\ntrainig:\n  seed: 7");
+    await workbench.press("Escape", "Control+Shift+M");
+    await workbench.until("a problem", () => workbench.problems(), (rows) => rows.length > 0);
+    await workbench.press("Control+1");
+    await workbench.gotoLine(settings.lines.base + 1, 3);
+    await workbench.press("Control+.");
+    const fix = workbench.page.locator(".action-widget .monaco-list-row", { hasText: "training" });
+    await fix.first().waitFor();
+    await workbench.picture("vscode-fix");
+    await workbench.press("Enter");
+    await workbench.until("no problem left", () => workbench.problems(), (rows) => rows.length === 0);
+    await workbench.press("Control+J", "Control+1");
+    await workbench.command("File: Revert File");
+  });
+
   await step("export", () => exportFirst(workbench, settings, "Exported"));
 
   await step("tests", async () => {
@@ -88,6 +110,7 @@ export async function run(workbench, step, settings) {
     await rows.filter({ hasText: settings.file }).click();
     await workbench.press("ArrowRight");
     await rows.filter({ hasText: "mascot" }).waitFor();
+    await workbench.picture("vscode-tests");
     await workbench.picture("walkthrough-tests", { x: 48, y: 36, width: 299, height: 145 });
   });
 }

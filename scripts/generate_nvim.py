@@ -37,9 +37,6 @@ SPELLING = """
 ] @nospell
 """
 
-#: what is read by the client libraries of other editors only
-_NOT_HERE = ("dlm.trace.server",)
-
 
 def query(name: str) -> str:
     """One of the grammar's queries, as Neovim reads it."""
@@ -49,7 +46,7 @@ def query(name: str) -> str:
 
 def tables() -> str:
     """lua/dlm/tables.lua: defaults of the settings, and captures by semantic token."""
-    defaults = [f"    [{_lua(_short(s))}] = {_lua(s.default)}," for s in settings()]
+    defaults = [f"    [{_lua(_short(s))}] = {_lua(s.default)}," for s in SETTINGS]
     tokens: dict[str, str] = {}
     for row in BY_CAPTURE.values():
         if row.token is not None:
@@ -69,10 +66,6 @@ def tables() -> str:
         "}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def settings() -> tuple[Setting, ...]:
-    return tuple(s for s in SETTINGS if s.name not in _NOT_HERE)
 
 
 def _short(setting: Setting) -> str:
@@ -100,7 +93,7 @@ def help_page(current: str) -> str:
 
 def settings_help() -> str:
     parts = []
-    for setting in settings():
+    for setting in SETTINGS:
         default = "null" if setting.default is None else _lua(setting.default)
         choices = zip(setting.choices, setting.choice_meanings, strict=True)
         said = [

@@ -38,7 +38,15 @@ OWN: dict[str, dict[str, Any]] = {
             "for this editor, in this order."
         ),
         "scope": "machine-overridable",
-    }
+    },
+    "dlm.trace.server": {
+        "type": "string",
+        "default": "off",
+        "description": "Log what the editor and the server say to each other.",
+        "enum": ["off", "messages", "verbose"],
+        "enumDescriptions": ["Log nothing.", "Log the names of messages.", "Log whole messages."],
+        "scope": "window",
+    },
 }
 #: First words of a name to the heading under which the editor shows it.
 HEADINGS = (

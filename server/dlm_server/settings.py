@@ -37,7 +37,6 @@ class Settings:
     engine_idle_minutes: float = 15.0
     engine_memory_limit_gib: float | None = None
     trusted: bool = True
-    trace_server: Literal["off", "messages", "verbose"] = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,14 +267,6 @@ SETTINGS: tuple[Setting, ...] = (
         "trusted",
         "boolean",
         "Whether the folder is trusted; without trust nothing is trained or asked.",
-    ),
-    Setting(
-        "dlm.trace.server",
-        "trace_server",
-        "string",
-        "Log what the editor and the server say to each other.",
-        ("off", "messages", "verbose"),
-        ("Log nothing.", "Log the names of messages.", "Log whole messages."),
     ),
 )
 

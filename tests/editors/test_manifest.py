@@ -43,7 +43,7 @@ def test_every_setting_of_the_server_is_offered_with_its_default(manifest: dict[
     offered = settings_of(manifest)
     served = {setting.name: setting for setting in SETTINGS}
     assert set(served) - set(offered) == {"dlm.trusted", "dlm.results.maxLines"}
-    assert set(offered) - set(served) == {"dlm.server.path"}
+    assert set(offered) - set(served) == {"dlm.server.path", "dlm.trace.server"}
     for name, shape in offered.items():
         if name in served:
             assert shape["default"] == served[name].default

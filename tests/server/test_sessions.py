@@ -94,7 +94,7 @@ def test_visual_studio_code(client: Client, tmp_path: Path) -> None:
     client.initialize(
         VSCODE,
         options={},
-        settings={"train": {"on": "never"}, "trace": {"server": "off"}},
+        settings={"train": {"on": "never"}},
         clientInfo={"name": "Visual Studio Code", "version": "1.96.0"},
         rootUri=uri_of(tmp_path),
         workspaceFolders=[{"uri": uri_of(tmp_path), "name": "w"}],

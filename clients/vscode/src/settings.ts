@@ -1,14 +1,16 @@
 /**
- * From the editor's settings to the server's. The server's schema has no `dlm.server.*`, which
- * only the client reads, and no setting in the editor says whether a folder is trusted.
+ * From the editor's settings to the server's. The server's schema has no `dlm.server.*` and
+ * `dlm.trace.*`, which only the client reads, and no setting in the editor says whether a folder is trusted.
  */
 
 export type Values = Readonly<Record<string, unknown>>;
 
+const OWN: readonly string[] = ["server", "trace", "trusted"];
+
 /** What the server is told: `values` is the section `dlm` as the editor has it. */
 export function serverSettings(values: unknown, trusted: boolean): Values {
   const given: Values = isObject(values) ? values : {};
-  const kept = Object.entries(given).filter(([name]) => name !== "server" && name !== "trusted");
+  const kept = Object.entries(given).filter(([name]) => !OWN.includes(name));
   return { ...Object.fromEntries(kept), trusted };
 }
 

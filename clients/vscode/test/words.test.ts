@@ -65,7 +65,7 @@ test("how a document stands", () => {
 });
 
 test("the server gets its settings, whether the folder is trusted, and nothing of the client's", () => {
-  const values = { train: { on: "never" }, server: { path: "/x" }, trusted: true, home: null };
+  const values = { train: { on: "never" }, server: { path: "/x" }, trace: { server: "off" }, trusted: true, home: null };
   const expected = { train: { on: "never" }, home: null, trusted: false };
   assert.deepEqual(serverSettings(values, false), expected);
   assert.deepEqual(serverSettings(undefined, true), { trusted: true });

@@ -230,6 +230,5 @@ def test_the_help_has_its_tags_and_settings(tmp_path: Path) -> None:
     linked = {name for name in re.findall(r"\|(\S+)\|", page) if "lm" in name}
     assert linked <= tags
     for setting in SETTINGS:
-        if not setting.name.startswith("dlm.trace"):
-            assert f"\n{setting.name} (default " in page
+        assert f"\n{setting.name} (default " in page
     assert max(map(len, page.splitlines())) <= 78

@@ -215,6 +215,7 @@ def test_export_is_chosen_and_completed(tmp_path: Path, tiny_base: Path) -> None
 OF_DOCUMENTS = (
     *("DlmTrain", "DlmTrain!", "DlmCancel", "DlmPrompt x", "DlmAsk", "DlmProbe", "DlmExport"),
     *("DlmVersions", "DlmRollback 1", "DlmMigrate", "DlmInfo", "DlmRestart engine"),
+    *("DlmTrain anew", "DlmRuns", "DlmOpenStore", "DlmBase", "DlmNewId"),
 )
 
 
@@ -240,7 +241,12 @@ def test_the_log_is_opened() -> None:
 
 
 def test_the_server_is_asked_for_nothing_it_does_not_have() -> None:
-    named = set(_NAMED.findall((PLUGIN / "lua" / "dlm" / "commands.lua").read_text()))
+    lua = PLUGIN / "lua" / "dlm"
+    named = {
+        name
+        for file in ("commands.lua", "more.lua")
+        for name in _NAMED.findall((lua / file).read_text())
+    }
     assert len(named) > 8
     assert named <= set(COMMANDS)
 
@@ -249,5 +255,5 @@ def test_every_command_is_documented() -> None:
     with Neovim() as nvim:
         defined = nvim.lua("return vim.fn.getcompletion('Dlm', 'command')")
     page = (PLUGIN / "doc" / "dlm.txt").read_text()
-    assert len(defined) == 13
+    assert len(defined) == 17
     assert [name for name in defined if f"*:{name}*" not in page] == []

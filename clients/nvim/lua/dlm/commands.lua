@@ -3,6 +3,7 @@
 
 local adapters = require('dlm.adapters')
 local config = require('dlm.config')
+local more = require('dlm.more')
 local server = require('dlm.server')
 
 local M = {}
@@ -52,12 +53,15 @@ end
 
 ---@param client vim.lsp.Client
 ---@param bufnr integer
-function M.train(client, bufnr)
+---@param how? string 'anew': without what the version before knew
+function M.train(client, bufnr, how)
   if vim.bo[bufnr].modified then
     say('the saved file is what is trained: write it first, or use :DlmTrain!', ERROR)
     return
   end
-  M.run(client, 'dlm.train', document(bufnr), bufnr)
+  local argument = document(bufnr)
+  argument.fresh = how == 'anew'
+  M.run(client, 'dlm.train', argument, bufnr)
 end
 
 ---@param client vim.lsp.Client
@@ -352,7 +356,9 @@ function M.of_lenses()
       end
     end
   end
-  add('dlm.train', M.train)
+  add('dlm.train', function(client, bufnr)
+    M.train(client, bufnr)
+  end)
   add('dlm.cancel', M.cancel)
   add('dlm.versions', M.versions)
   add('dlm.probe', M.probe)
@@ -383,7 +389,15 @@ function M.define()
     end, options)
   end
 
-  of_document('DlmTrain', 'Train the saved document', M.train, { bang = true })
+  of_document('DlmTrain', 'Train the saved document', function(client, bufnr, call)
+    if call.args ~= '' and call.args ~= 'anew' then
+      say('train how? anew, or as it is', ERROR)
+    else
+      M.train(client, bufnr, call.args)
+    end
+  end, { bang = true, nargs = '?', complete = function(lead)
+    return beginning_with(lead, { 'anew' })
+  end })
   of_document('DlmCancel', 'Cancel what the engine does', M.cancel)
   of_document('DlmPrompt', 'Ask the model a question', function(client, bufnr, call)
     local version = call.bang and 'base' or nil
@@ -419,6 +433,12 @@ function M.define()
       say('give the number of a version', ERROR)
     end
   end, { nargs = '*', complete = M.complete_version })
+  of_document('DlmRuns', 'Show the training runs and their losses', more.runs)
+  of_document('DlmOpenStore', "Open the folder of the document's store", more.open_store)
+  of_document('DlmBase', 'Choose the base', function(client, bufnr, call)
+    more.base(client, bufnr, call.fargs[1])
+  end, { nargs = '?' })
+  of_document('DlmNewId', 'Give the document a new id', more.new_id)
   of_document('DlmMigrate', 'Bring the document to the current format', M.migrate)
   of_document('DlmInfo', 'Show what a bug report needs', M.info)
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 from tests.bench import __main__ as benches
-from tests.bench import throughput
+from tests.bench import bench_server, throughput
 from tests.bench.trainers import Beside, Products, Speed, needed
 
 from dlm_engine.hardware import ModelShape
@@ -99,6 +99,37 @@ def test_a_missed_target_is_an_exit_code(
     monkeypatch.setattr(throughput, "speed", lambda trainer, most: Speed(rates[trainer], 1.0, 1))
     monkeypatch.setattr(throughput, "beside", lambda trainer: Beside(1.0, step, 1.0))
     assert throughput.main() == code
+
+
+@pytest.mark.parametrize(
+    ("start", "edits", "burst", "memory", "missed"),
+    [
+        (130.0, (1.0, 8.0), 250.0, 90.0, ()),
+        (131.0, (1.0, 8.0), 250.0, 90.0, ("start to answer",)),
+        (60.0, (1.01, 8.01), 250.0, 90.0, ("10 KB", "1 MB")),
+        (60.0, (0.5, 2.5), 251.0, 91.0, ("MB when idle", "50 edits")),
+    ],
+)
+def test_a_bar_of_the_server_that_is_missed_is_an_exit_code(
+    start: float,
+    edits: tuple[float, float],
+    burst: float,
+    memory: float,
+    missed: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    times = [[(100.0, 150.0)], [(start, 100.0)]]
+    monkeypatch.setattr(bench_server, "start_milliseconds", lambda commands, runs: times)
+    of_size = {10_000: [edits[0]], 1_000_000: [edits[1]]}
+    monkeypatch.setattr(bench_server, "edit_milliseconds", lambda c, size, n: of_size[size])
+    monkeypatch.setattr(bench_server, "burst_milliseconds", lambda size, number: burst)
+    monkeypatch.setattr(bench_server, "idle_megabytes", lambda: memory)
+    monkeypatch.setattr(bench_server, "hover_milliseconds", lambda number: [1.0])
+    assert bench_server.main(["--no-peer"]) == bool(missed)
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
+    assert len(said) == len(missed)
+    assert all(any(name in line for line in said) for name in missed)
 
 
 def test_the_operations_of_a_pass_are_counted_from_the_bases_sizes() -> None:

@@ -36,7 +36,7 @@ def make_tokenizer() -> Any:
     )
 
 
-def make_model(kind: str = "llama", layers: int = 6) -> Any:
+def make_model(kind: str = "llama", layers: int = 6, *, tied: bool = True) -> Any:
     """A random decoder, 32 wide, the same weights each time."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -51,7 +51,7 @@ def make_model(kind: str = "llama", layers: int = 6) -> Any:
         num_key_value_heads=2,
         head_dim=8,
         max_position_embeddings=512,
-        tie_word_embeddings=True,
+        tie_word_embeddings=tied,
         bos_token_id=1,
         eos_token_id=2,
         pad_token_id=0,
@@ -69,9 +69,9 @@ def make_model(kind: str = "llama", layers: int = 6) -> Any:
     return model.eval()
 
 
-def write_base(folder: Path, kind: str = "llama") -> Path:
+def write_base(folder: Path, kind: str = "llama", *, tied: bool = True) -> Path:
     """The tiny base as a Hugging Face folder."""
-    make_model(kind).save_pretrained(folder)
+    make_model(kind, tied=tied).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     config["eos_token_id"] = 2

@@ -52,13 +52,20 @@ REFUSED = {
     "sources": ("sources:\n    - path: notes", "", "training.sources", "source-missing", "notes"),
     "beta": ("preference:\n    hyperparams:\n      beta: 0", "", "beta", "setting-refused", "0"),
     "gate": (TWO, "", "training.adapters.tone", "setting-refused", "dora"),
-    "warm-up": ("cpt: {embed_warmup_steps: 3}", "", "embed_warmup", "setting-refused", "3"),
     "audio setting": (
         "audio: {auto_resample: true}",
         "",
         "auto_resample",
         "setting-refused",
         "true",
+    ),
+    "warm-up": (
+        "cpt: {embed_warmup_steps: 3}\n  adapters:\n    tone: {}\n    facts: {}\n"
+        "  gate:\n    enabled: true",
+        "",
+        "embed_warmup",
+        "setting-refused",
+        "3",
     ),
     "fp16": ("precision: fp16", "", "training.precision", "setting-refused", "fp16"),
     "galore": ("optimizer: galore_adamw", "", "optimizer", "setting-refused", "galore_adamw"),

@@ -54,12 +54,12 @@ def refused_settings(
                 "is dora, and a gate sums what adapters add, which DoRA has no form for",
                 "set it to lora, or remove training.gate",
             )
-    if training.cpt.embed_warmup_steps:
+    if training.cpt.embed_warmup_steps and training.gate.enabled:
         yield Refusal(
             "training.cpt.embed_warmup_steps",
-            "embeddings are not trained: what the layers below the adapter make of the text is "
-            "computed once, with embeddings that stay as they are",
-            REMOVE,
+            "gives each adapter embeddings of its own, and a gate sums what adapters add, not what "
+            "they replace",
+            "set it to 0, or remove training.gate",
         )
     if training.audio.auto_resample:
         yield Refusal(

@@ -16,6 +16,7 @@ import torch
 from dlm_engine.data.chat import Chat, Turn
 from dlm_engine.errors import InferenceError
 from dlm_engine.inference.model import Sampling
+from dlm_engine.inference.rows import settle_rows
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ def attach(base: Any, adapter: Path) -> Any:
     from peft import PeftModel
 
     try:
-        return PeftModel.from_pretrained(base, str(adapter), is_trainable=False).eval()
+        model = PeftModel.from_pretrained(base, str(adapter), is_trainable=False).eval()
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         raise InferenceError(
             str(adapter), f"does not fit this base ({str(error)[:200]})", "train the document again"
         ) from error
+    settle_rows(model)
+    return model
 
 
 def generate(

@@ -30,7 +30,14 @@ SVD_BOUND: Final = 5e-4
 _Pairs = dict[str, tuple[torch.Tensor, torch.Tensor]]
 _PREFIX: Final = "base_model.model."
 #: What an adapter's config says where its update is not simply scale·B·A.
-_NOT_PLAIN: Final = ("use_dora", "use_rslora", "rank_pattern", "alpha_pattern", "modules_to_save")
+_NOT_PLAIN: Final = (
+    "use_dora",
+    "use_rslora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "trainable_token_indices",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -13,7 +14,7 @@ from dlm_engine.bases import cache_root
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import Version
-from dlm_engine.training import determinism, further
+from dlm_engine.training import determinism, further, warmup
 from dlm_engine.training.aim import Everyday, aim, aim_further
 from dlm_engine.training.everyday import everyday_packs, surveyed
 from dlm_engine.training.further import Addition
@@ -26,21 +27,38 @@ from dlm_engine.training.sft import Laid, Run
 
 @dataclass(frozen=True)
 class Built:
-    """`held` are the packs that are held out for validation."""
+    """`held` are the packs that are held out for validation, `seconds` what was trained already."""
 
     run: Run
     held: list[Laid]
+    seconds: float = 0.0
 
 
-def build(given: Given, resident: Resident, say: Callable[[str], None]) -> Built:
-    """A whole run over the document's rows."""
-    trainee = attach(given, given.settings, resident)
+def build(
+    given: Given, resident: Resident, say: Callable[[str], None], cancelled: Callable[[], bool]
+) -> Built:
+    """A whole run over the document's rows.
+
+    Raises:
+        WarmUpStopped: `cancelled` said so while embeddings were trained.
+    """
+    settings = given.settings
+    tokens: tuple[int, ...] = ()
+    if settings.embed_warmup:
+        common = everyday_packs(given.chat, settings)
+        tokens = warmup.own_tokens(given.split.train, common, given.chat)
+        say(warmup.announced(tokens, settings))
+    trainee = attach(given, settings, resident, tokens)
     everyday = everyday_of(given, trainee, resident, say)
+    began = time.monotonic()
+    if tokens:
+        warmup.WarmUp(trainee, given.packs, everyday, settings).run(say, cancelled)
+    seconds = time.monotonic() - began
     own = lay(trainee, given.packs)
     aim(trainee, own, everyday)
     packs = [Laid(*each) for each in own]
-    run = Run(trainee, given.settings, packs, anchors_of(everyday))
-    return Built(run, held_out(given, trainee))
+    run = Run(trainee, settings, packs, anchors_of(everyday))
+    return Built(run, held_out(given, trainee), seconds)
 
 
 def build_further(
@@ -48,7 +66,7 @@ def build_further(
 ) -> Built:
     """A run that adds what is new to `earlier`."""
     settings = further.settle_further(given.settings, added)
-    trainee = attach(given, settings, resident)
+    trainee = attach(given, settings, resident, further.earlier_tokens(earlier.path))
     everyday = everyday_of(given, trainee, resident, say)
     trainee.take_over(further.earlier_tensors(earlier.path))
     new, kept = (
@@ -72,18 +90,22 @@ def build_preferences(
     wishes = given.wishes
     assert wishes is not None
     settings, first = wishes.run, 0
+    tokens: tuple[int, ...] = ()
     if earlier is not None:
         first, alpha = further.earlier_shape(earlier.path)
         settings = wishes.grown(first, alpha)
-    trainee = attach(given, settings, resident)
+        tokens = further.earlier_tokens(earlier.path)
+    elif settings.embed_warmup:
+        say("no embedding warm-up: there is nothing but preferences to learn")
+    trainee = attach(given, settings, resident, tokens)
     everyday = everyday_of(given, trainee, resident, say)
-    grouped = pair_packs(settings, given.pairs)
-    own = lay(trainee, [pack for pack, _ in grouped])
-    kept = lay(trainee, given.packs)
     upon = ""
     if earlier is not None:
         trainee.take_over(further.earlier_tensors(earlier.path))
         upon = adapter_sha256(earlier.path)
+    grouped = pair_packs(settings, given.pairs)
+    own = lay(trainee, [pack for pack, _ in grouped])
+    kept = lay(trainee, given.packs)
     if settings.rank > first:
         aim(trainee, own, everyday, kept, first)
         trainee.train_columns_from(first)
@@ -99,8 +121,11 @@ def adapter_sha256(version: Path) -> str:
     return sha256((version / "adapter_model.safetensors").read_bytes()).hexdigest()
 
 
-def attach(given: Given, settings: Settings, resident: Resident) -> Trainee:
-    """The base with a fresh adapter as `settings` describe it."""
+def attach(
+    given: Given, settings: Settings, resident: Resident, tokens: tuple[int, ...] = ()
+) -> Trainee:
+    """The base with a fresh adapter as `settings` describe it, which has embeddings of its own
+    for `tokens`: for now the base's."""
     base = resident.base(
         given.weights,
         given.plan.precision,
@@ -117,6 +142,7 @@ def attach(given: Given, settings: Settings, resident: Resident) -> Trainee:
         settings.layers,
         settings.seed,
         given.plan.gradient_checkpointing,
+        tokens,
     )
     trainee = Trainee(base, wiring)
     resident.attached(trainee.model)

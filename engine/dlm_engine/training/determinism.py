@@ -72,6 +72,7 @@ def conditions(plan: Plan, settings: Settings, trained: str, threads: int) -> di
         "layers": trained,
         "threads": str(threads),
         **optimisers.conditions(settings.optimizer),
+        **({"embed_warmup": f"{settings.embed_warmup} steps"} if settings.embed_warmup else {}),
     }
 
 

@@ -78,6 +78,12 @@ def earlier_shape(version: Path) -> tuple[int, int]:
     return int(config["r"]), int(config["lora_alpha"])
 
 
+def earlier_tokens(version: Path) -> tuple[int, ...]:
+    """Ids of the tokens for which the adapter in `version` has embeddings of its own."""
+    config = json.loads((version / "adapter_config.json").read_text(encoding="utf-8"))
+    return tuple(config.get("trainable_token_indices") or ())
+
+
 def on_every_layer(version: Version | None) -> bool:
     """Whether the adapter in `version` is; False where there is none that can be read."""
     if version is None or not version.complete:

@@ -74,6 +74,7 @@ class _HeadDivergence(torch.autograd.Function):
         hidden: torch.Tensor,
         base_hidden: torch.Tensor,
         weight: torch.Tensor,
+        base_weight: torch.Tensor,
         soft_cap: float | None,
     ) -> torch.Tensor:
         gradient = torch.empty_like(hidden)
@@ -81,7 +82,7 @@ class _HeadDivergence(torch.autograd.Function):
         for at in range(0, hidden.shape[0], CHUNK):
             part = slice(at, at + CHUNK)
             logits = (hidden[part] @ weight.t()).float()
-            target = (base_hidden[part] @ weight.t()).float()
+            target = (base_hidden[part] @ base_weight.t()).float()
             slope = None
             if soft_cap is not None:
                 squashed = torch.tanh(logits / soft_cap)
@@ -99,9 +100,9 @@ class _HeadDivergence(torch.autograd.Function):
         return divergence
 
     @staticmethod
-    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(ctx: Any, *upstream: torch.Tensor) -> tuple[torch.Tensor, None, None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return gradient * upstream[0][:, None].to(gradient.dtype), None, None, None
+        return gradient * upstream[0][:, None].to(gradient.dtype), None, None, None, None
 
 
 def head_divergence(
@@ -109,11 +110,16 @@ def head_divergence(
     base_hidden: torch.Tensor,
     weight: torch.Tensor,
     soft_cap: float | None = None,
+    base_weight: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """KL(base || now) of the next-word distributions, (M,) nats, differentiable in `hidden`.
 
     `hidden`, `base_hidden`: (M, H) final hidden states with and without the adapter. The
     base's logits are computed again each time: keeping them takes 200 KB a position.
+    `base_weight` is the base's head where it is another than `weight`.
     """
-    divergence: torch.Tensor = _HeadDivergence.apply(hidden, base_hidden, weight, soft_cap)
+    base_weight = weight if base_weight is None else base_weight
+    divergence: torch.Tensor = _HeadDivergence.apply(
+        hidden, base_hidden, weight, base_weight, soft_cap
+    )
     return divergence

@@ -8,6 +8,9 @@ layer computed is the library's; nothing of a model is written again here.
 
 Families whose transformer does something to its input besides running layers (Gemma
 scales embeddings) are not cut: all their layers are trained.
+
+An adapter may have embeddings of its own for some tokens, in the form PEFT has for them; they
+are there before the trunk runs and stay as they are.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from safetensors.torch import save
 from dlm_engine.bases import Weights
 from dlm_engine.data.packs import Pack
 from dlm_engine.errors import TrainingError
+from dlm_engine.inference.rows import ROWS, settle_rows
 from dlm_engine.training.attention import attending
 from dlm_engine.training.lowrank import narrowable, narrowed
 
@@ -47,6 +51,8 @@ class Wiring:
     layers: int | None
     seed: int
     checkpointing: bool = False
+    #: ids of the tokens that have embeddings of their own (`warmup.py`)
+    tokens: tuple[int, ...] = ()
 
 
 class Trainee:
@@ -74,11 +80,14 @@ class Trainee:
             target_modules=list(wiring.target_modules),
             layers_to_transform=list(range(self.cut, depth)) if self.cut else None,
             use_dora=wiring.kind == "dora",
+            trainable_token_indices=list(wiring.tokens) or None,
             task_type="CAUSAL_LM",
         )
+        #: the base's, and below as it is with the embeddings of the adapter
+        self.base_head = self.head = base.get_output_embeddings().weight
+        self.tied = self.head is base.get_input_embeddings().weight
         self.model = get_peft_model(base, config)
         self.config = config
-        self.head = base.get_output_embeddings().weight
         self.soft_cap: float | None = getattr(base.config, "final_logit_softcapping", None)
         self.device = self.head.device
         self.dtype = self.inner.norm.weight.dtype
@@ -96,12 +105,30 @@ class Trainee:
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Trainable tensors by the names PEFT gives them, sorted."""
         named = ((n, p) for n, p in self.model.named_parameters() if p.requires_grad)
-        return dict(sorted(named))
+        return dict(sorted((n, p) for n, p in named if ROWS not in n))
+
+    @torch.no_grad()
+    def put_rows(self, rows: torch.Tensor) -> None:
+        """Have `rows`, (n, H), as the embeddings of `wiring.tokens` from here on.
+
+        Raises:
+            TrainingError: they are of another number or width.
+        """
+        own = self.inner.get_input_embeddings().token_adapter.trainable_tokens_delta["default"]
+        if rows.shape != own.shape:
+            raise TrainingError(
+                "the adapter's embeddings", "are not of this base", "train with --fresh"
+            )
+        own.copy_(rows)
+        settle_rows(self.model)
+        if self.tied:
+            self.head = self.model.get_base_model().get_output_embeddings().weight
 
     @torch.no_grad()
     def take_over(self, tensors: dict[str, torch.Tensor]) -> None:
         """Put an earlier adapter of at most this rank, as PEFT saves it, into the first rows
-        of every lora_A and the first columns of every lora_B; what is further is zero in B.
+        of every lora_A and the first columns of every lora_B; what is further is zero in B. Its
+        embeddings become these.
 
         Raises:
             TrainingError: it adapts other modules, or more than fits.
@@ -121,6 +148,9 @@ class Trainee:
             magnitude = tensors.get(f"{name}.lora_magnitude_vector")
             if magnitude is not None:
                 module.lora_magnitude_vector["default"].weight.copy_(magnitude)
+        for name, tensor in tensors.items():
+            if name.endswith(ROWS):
+                self.put_rows(tensor)
 
     def train_columns_from(self, first: int) -> None:
         """Let gradients reach only the columns of every lora_B from column `first` on."""
@@ -187,8 +217,9 @@ class Trainee:
 
     @torch.no_grad()
     def trunk(self, pack: Pack) -> torch.Tensor | None:
-        """(1, N, H) what enters the first trained layer; None where the base is not cut."""
-        if not self.cuttable:
+        """(1, N, H) what enters the first trained layer; None where the base is not cut, unless
+        the adapter has embeddings, which PEFT would take off together with it."""
+        if not self.cuttable and not self.wiring.tokens:
             return None
         if not self.cut:
             embedded: torch.Tensor = self.inner.get_input_embeddings()(pack.input_ids)
@@ -197,8 +228,13 @@ class Trainee:
 
     def hidden(self, pack: Pack, trunk: torch.Tensor | None) -> torch.Tensor:
         """(M, H) final hidden states at the supervised positions of `pack`."""
-        module = self.inner if trunk is None else self._top
+        module = self._top if self.cuttable and trunk is not None else self.inner
         states = self._run(module, pack, inputs_embeds=trunk)
+        return states[0].index_select(0, pack.select)
+
+    def hidden_from(self, pack: Pack, embedded: torch.Tensor) -> torch.Tensor:
+        """Likewise through all layers, from embeddings (1, N, H)."""
+        states = self._run(self.inner, pack, inputs_embeds=embedded)
         return states[0].index_select(0, pack.select)
 
     def _run(self, module: Any, pack: Pack, inputs_embeds: torch.Tensor | None) -> torch.Tensor:

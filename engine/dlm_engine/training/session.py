@@ -394,7 +394,7 @@ class _Session:
         from dlm_engine.training import building
 
         if added is None or current is None:
-            return building.build(self.given, self.resident, self._say)
+            return building.build(self.given, self.resident, self._say, self.cancelled)
         return building.build_further(self.given, self.resident, self._say, current, added)
 
     def _build_preferences(self, learned: Version | None) -> Built:

@@ -76,12 +76,14 @@ class Settings:
     #: steps before which it does not end, learned or not
     least: int = 0
     optimizer: str = "adamw_torch"
+    #: steps before the first that train embeddings
+    embed_warmup: int = 0
 
     def facts(self) -> dict[str, object]:
         """Everything that the bytes depend on; what is as it always was goes without saying."""
         facts = asdict(self)
         del facts["choices"]
-        usual = {"least": 0, "optimizer": "adamw_torch"}
+        usual = {"least": 0, "optimizer": "adamw_torch", "embed_warmup": 0}
         return {name: value for name, value in facts.items() if usual.get(name, ...) != value}
 
     def rate(self, step: int) -> float:
@@ -202,6 +204,7 @@ def settle(
         choices=tuple(notes),
         least=least,
         optimizer=training.optimizer,
+        embed_warmup=training.cpt.embed_warmup_steps,
     )
 
 

@@ -308,7 +308,9 @@ class Run:
             for laid in self.portions.of(whole):
                 hidden = trainee.hidden(laid.pack, laid.trunk)
                 assert laid.base_hidden is not None
-                away = head_divergence(hidden, laid.base_hidden, trainee.head, trainee.soft_cap)
+                away = head_divergence(
+                    hidden, laid.base_hidden, trainee.head, trainee.soft_cap, trainee.base_head
+                )
                 mean = away.sum() / count
                 (self.settings.anchor_weight * mean).backward()
                 divergence += float(mean.detach())

@@ -57,6 +57,7 @@ from dlm_engine.training.network import adapter_files
 from dlm_engine.training.portions import memory_for
 from dlm_engine.training.records import Records
 from dlm_engine.training.sft import Run, mean_loss
+from dlm_engine.training.warmup import WarmUpStopped
 
 _CHECKPOINT_SECONDS = 10.0
 
@@ -114,7 +115,10 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     tell(Status(f"loading {given.case.spec.key}"))
     following.order(given.case.adapter, stage.phase, stage.shape, stage.state)
     with memory_for(given.case.spec.key):
-        built = stage.build()
+        try:
+            built = stage.build()
+        except WarmUpStopped:
+            return _stopped_early(stage, around)
         run = built.run
         following.share(run.trainee, stage.state)
         klass = around.resident.keep(
@@ -126,7 +130,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     for drift in check.warnings:
         if drift.name == "determinism_class":
             tell(Status(f"dlm.lock: {drift.message}"))
-    if stage.state is not None:
+    if stage.state is not None and stage.state.step:
         run.resume(stage.state)
         tell(Status(f"resuming after step {stage.state.step}"))
     else:
@@ -134,7 +138,8 @@ def carry_out(stage: Stage, around: Around) -> Ended:
     adapter = given.case.adapter
     folder = checkpoint_path(store.root, adapter)
     run_id = records.manifest().next_run_id()
-    began = saved = time.monotonic()
+    saved = time.monotonic()
+    began = saved - built.seconds
     report = None
     patience = request.early_stop if stage.phase is Phase.SFT else None
     best = Best(run, built.held, patience) if patience else None
@@ -315,10 +320,27 @@ def _retention(around: Around, run: Run) -> tuple[int | None, tuple[str, ...]]:
     return len(asked) - len(lost), tuple(lost)
 
 
+def _stopped_early(stage: Stage, around: Around) -> Ended:
+    """Before the first step: to resume is to begin anew, with the same flags."""
+    case = around.given.case
+    if stage.keeps and stage.state is None:
+        none = checkpoint.State(0, stage.fingerprint, False, {}, {}, {}, {})
+        folder = checkpoint_path(case.store.root, case.adapter)
+        checkpoint.write_state(folder, _described(none, stage, around))
+    seconds = time.monotonic() - around.began
+    seed = around.given.settings.seed
+    ending = TrainOutcome(Ending.CANCELLED, seconds=seconds, seed=seed, adapter=case.adapter)
+    return Ended(ending, finished=False)
+
+
 def _state(stage: Stage, around: Around, run: Run) -> checkpoint.State:
+    return _described(run.state(stage.fingerprint), stage, around)
+
+
+def _described(state: checkpoint.State, stage: Stage, around: Around) -> checkpoint.State:
     given = around.given
     return replace(
-        run.state(stage.fingerprint),
+        state,
         asked=around.asked,
         basis=given.basis(),
         rows={row.key: given.questions[row.key] for row in given.split.train},

@@ -120,6 +120,12 @@ def _refusals(
     if frontmatter.training.gate.enabled and len(names) < 2:
         yield ("training.gate", "there is no gate over a single adapter", REMOVE)
     yield from refused_settings(frontmatter, modules)
+    if frontmatter.training.cpt.embed_warmup_steps and ranks.world() > 1:
+        yield (
+            "training.cpt.embed_warmup_steps",
+            "embeddings are trained by one process, and several share this run",
+            "train without --processes and --gpus, or set it to 0",
+        )
     media = next(filter(is_refused, document.sections), None)
     if media is not None:
         yield (f"::{media.type}::", MEDIA, REMOVE)

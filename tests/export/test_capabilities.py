@@ -27,6 +27,11 @@ CASES: dict[str, tuple[dict[str, Any], Capability, Form]] = {
     "DoRA": ({"use_dora": True}, Capability.DORA, Form.MERGED),
     "saved norm": ({"modules_to_save": ["norm"]}, Capability.TRAINED_MODULES, Form.MERGED),
     "biases": ({"bias": "all"}, Capability.BIAS, Form.MERGED),
+    "embedding rows": (
+        {"trainable_token_indices": [7, 300]},
+        Capability.EMBEDDING_ROWS,
+        Form.MERGED,
+    ),
     "embedding LoRA": (
         {"target_modules": ["q_proj", "embed_tokens"]},
         Capability.EMBEDDING_LORA,
@@ -76,6 +81,17 @@ def test_a_four_bit_adapter_is_merged_only_when_asked_twice(tiny: Path, tmp_path
     plan = plan_export(request, ExportOptions(merged=True, dequantize=True))
     assert plan.form is Form.MERGED
     assert plan.dequantized
+
+
+def test_a_four_bit_adapter_that_must_be_merged_is_not_told_to_leave_that_out(
+    tiny: Path, tmp_path: Path
+) -> None:
+    peft = parts.adapter(tiny, tmp_path / "peft", trainable_token_indices=[7])
+    (peft / "training_run.json").write_text(json.dumps({"use_qlora": True}))
+    request = parts.request(tiny, peft, tmp_path)
+    with pytest.raises(ExportError, match=r"4-bit base.*with --merged --dequantize") as raised:
+        plan_export(request, ExportOptions())
+    assert "without" not in raised.value.remedy
 
 
 def test_dequantize_alone_is_refused(tiny: Path, tmp_path: Path) -> None:

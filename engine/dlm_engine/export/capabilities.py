@@ -41,6 +41,7 @@ class Capability(StrEnum):
     LAYERS = "some layers only"
     DORA = "DoRA"
     TRAINED_MODULES = "fully trained modules"
+    EMBEDDING_ROWS = "embeddings of its own for some tokens"
     EMBEDDING_LORA = "LoRA on the embeddings"
     BIAS = "trained biases"
     PARAMETERS = "LoRA on bare parameters (experts)"
@@ -48,6 +49,10 @@ class Capability(StrEnum):
     TIED_HEAD = "LoRA on a head tied to the embeddings"
     FOUR_BIT = "trained against a 4-bit base"
     OTHER_METHOD = "an adapter that is not LoRA"
+
+
+#: In the name of the tensor that holds embeddings of an adapter's own, as PEFT has it.
+ROWS = "trainable_tokens_delta"
 
 
 class Handling(StrEnum):
@@ -82,6 +87,7 @@ _ADAPTER_GGUF: Mapping[Capability, Rule] = {
     Capability.LAYERS: Rule(_N, "layers without an adapter are simply absent"),
     Capability.DORA: Rule(_M, "the runtime has no magnitude vector"),
     Capability.TRAINED_MODULES: Rule(_M, "the runtime adds low-rank updates only"),
+    Capability.EMBEDDING_ROWS: Rule(_M, "they replace the base's, and the runtime adds only"),
     Capability.EMBEDDING_LORA: Rule(_M, "runtimes disagree about adapters on token embeddings"),
     Capability.BIAS: Rule(_M, "the runtime adds low-rank updates only"),
     Capability.PARAMETERS: Rule(_M, "experts are stacked into one tensor in a GGUF"),
@@ -123,7 +129,8 @@ _DEQUANTIZED = Rule(_M, "merged into the full-precision base, as asked with --de
 @dataclass(frozen=True, slots=True)
 class AdapterFacts:
     """An adapter as its folder describes it. `scales` maps each LoRA module to the factor
-    that PEFT applies to B·A; `shapes` holds every tensor of the file."""
+    that PEFT applies to B·A; `shapes` holds every tensor of the file; `tied_head` names the head
+    of a base that has one matrix for both."""
 
     path: Path
     config: Mapping[str, Any]
@@ -131,6 +138,12 @@ class AdapterFacts:
     scales: Mapping[str, float]
     ranks: Mapping[str, int]
     capabilities: frozenset[Capability]
+    tied_head: str | None = None
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """Ids of the tokens that have embeddings of the adapter's own."""
+        return tuple(self.config.get("trainable_token_indices") or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +200,7 @@ def plan_export(request: ExportRequest, options: ExportOptions) -> ExportPlan:
         raise ExportError(
             str(facts.path),
             "cannot be exported: " + "; ".join(f"{h.capability}: {h.rule.reason}" for h in refused),
-            _remedy({h.capability for h in refused}, form),
+            _remedy({h.capability for h in refused}, forced=bool(forcing)),
         )
     reasons += [
         f"{h.capability}: {h.rule.handling}, {h.rule.reason}"
@@ -211,9 +224,10 @@ def _handled(facts: AdapterFacts, options: ExportOptions, form: Form) -> list[Ha
     return found
 
 
-def _remedy(refused: set[Capability], form: Form) -> str:
+def _remedy(refused: set[Capability], *, forced: bool) -> str:
     if refused == {Capability.FOUR_BIT}:
-        return "export without --merged, or accept the difference with --merged --dequantize"
+        plain = "" if forced else "export without --merged, or "
+        return f"{plain}accept the difference with --merged --dequantize"
     if Capability.TIED_HEAD in refused:
         return "leave lm_head out of training.target_modules and train again"
     return "train the document again with adapter: lora"
@@ -242,7 +256,8 @@ def read_adapter(adapter: ExportAdapter, base: Path) -> AdapterFacts:
     capabilities = _capabilities(config, shapes, ranks, base)
     if _four_bit(adapter):
         capabilities.add(Capability.FOUR_BIT)
-    facts = AdapterFacts(adapter.path, config, shapes, scales, ranks, frozenset(capabilities))
+    head = "lm_head" if _tied(base) else None
+    facts = AdapterFacts(adapter.path, config, shapes, scales, ranks, frozenset(capabilities), head)
     _require_fit(facts, base)
     return facts
 
@@ -280,15 +295,15 @@ def _capabilities(
         Capability.LAYERS: bool(config.get("layers_to_transform")),
         Capability.DORA: bool(config.get("use_dora"))
         or any("lora_magnitude_vector" in n for n in names),
-        Capability.TRAINED_MODULES: bool(config.get("modules_to_save"))
-        or bool(config.get("trainable_token_indices")),
+        Capability.TRAINED_MODULES: bool(config.get("modules_to_save")),
+        Capability.EMBEDDING_ROWS: bool(config.get("trainable_token_indices")),
         Capability.EMBEDDING_LORA: any("lora_embedding_" in n for n in names),
         Capability.BIAS: config.get("bias", "none") != "none" or bool(config.get("lora_bias")),
         Capability.PARAMETERS: bool(config.get("target_parameters")),
         Capability.TRANSPOSED: bool(config.get("fan_in_fan_out")),
         Capability.TIED_HEAD: _tied(base) and any(m.endswith("lm_head") for m in ranks),
     }
-    known = ("lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_")
+    known = ("lora_A", "lora_B", "lora_magnitude_vector", "lora_embedding_", ROWS)
     if lora and any(not any(k in n for k in known) for n in names):
         # Anything beside the LoRA pair is something that was trained in full.
         flags[Capability.TRAINED_MODULES] |= not flags[Capability.BIAS]

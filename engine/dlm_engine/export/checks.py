@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dlm_engine.errors import ExportError
+from dlm_engine.export.capabilities import ROWS
 from dlm_engine.export.gguf_file import GgufFile, type_name
 from dlm_engine.export.lora import lora_updates, relative_error, row_order, tensor_name
 from dlm_engine.export.model import Quant
@@ -249,6 +250,29 @@ def same_updates(
         return Check(name, True, f"{count} modules, all zero: the adapter changes nothing", 0.0)
     detail = f"{count} modules; largest relative error at {where or 'none'}"
     return _bounded(name, worst, UPDATE_BOUND, detail)
+
+
+def same_embeddings(gguf: Path, adapter: Path, tokens: Sequence[int], head: str | None) -> Check:
+    """The embeddings of `tokens` in a merged model against the adapter's own, row by row.
+
+    `head`: the module whose weight is tied to them, None where it is another.
+    """
+    name, worst, where = "embeddings are the adapter's", 0.0, ""
+    with GgufFile(gguf) as file, open_tensors([adapter]) as source:
+        own = source.rows(next(n for n in source.names() if ROWS in n))
+        embeddings = tensor_name(file, "model.embed_tokens")
+        if embeddings is None or len(own) != len(tokens):
+            return Check(name, False, f"{len(own)} rows for {len(tokens)} tokens")
+        # A tied head has no tensor of its own in most files.
+        tied = tensor_name(file, head) if head else None
+        for tensor in {embeddings, tied or embeddings}:
+            bound = ERROR_BOUND[type_name(file.tensors[tensor].type_id)]
+            for token, row in zip(tokens, own, strict=True):
+                share = relative_error(file.rows(tensor, token + 1, token)[0], row) / bound
+                if not share <= worst:
+                    worst, where = share, f"token {token} in {tensor}"
+    detail = f"{len(tokens)} rows; nearest to its bound: {where or 'all exact'}"
+    return _bounded(f"{name}, as a share of the bound", worst, 1.0, detail)
 
 
 # --- tokens and prompts ------------------------------------------------------------------

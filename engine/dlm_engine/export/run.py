@@ -18,7 +18,7 @@ from typing import Any
 import dlm_engine
 from dlm_engine.errors import ExportError
 from dlm_engine.export import cache, checks, engines, publish
-from dlm_engine.export.capabilities import ExportPlan, base_files, plan_export
+from dlm_engine.export.capabilities import Capability, ExportPlan, base_files, plan_export
 from dlm_engine.export.checks import Check
 from dlm_engine.export.convert import convert_to_gguf
 from dlm_engine.export.dialects import (
@@ -233,9 +233,19 @@ def _write_merged(work: _Work) -> None:
         work.checks.append(checks.same_as_source(target, base_files(merged)))
         checks.require_passed(work.checks)
     publish.remove(merged)
+    _require_embeddings(work, target)
     if quant is not Quant.F16:
         work.checks += _quantise(work, source, work.base)
+        _require_embeddings(work, work.base)
         publish.remove(source)
+
+
+def _require_embeddings(work: _Work, gguf: Path) -> None:
+    facts = work.plan.facts
+    if facts is not None and Capability.EMBEDDING_ROWS in facts.capabilities:
+        weights = facts.path / "adapter_model.safetensors"
+        work.checks.append(checks.same_embeddings(gguf, weights, facts.tokens, facts.tied_head))
+        checks.require_passed(work.checks)
 
 
 # --- Ollama ------------------------------------------------------------------------------

@@ -1,9 +1,10 @@
 """`python -m tests.bench prose`: what a document that is mostly prose gains, and what it costs.
 
 `saltworks.dlm` is three pages about one place with five questions. It is trained with the
-schedule that is chosen for prose and with the one for answers, and each adapter is loaded by
-plain PEFT: the loss on a page about the same place that no adapter has seen, on the document's
-own prose, and on everyday questions, and whether its questions are still answered.
+schedule that is chosen for prose, alone and behind an embedding warm-up, and with the one for
+answers, and each adapter is loaded by plain PEFT: the loss on a page about the same place that
+no adapter has seen, on the document's own prose, and on everyday questions, and whether its
+questions are still answered.
 """
 
 from __future__ import annotations
@@ -135,6 +136,7 @@ def measured(name: str, weights: Any, adapter: Path | None) -> None:
 SETTINGS = {
     "as it comes": "",
     "for prose": "  cpt:\n    schedule: dapt\n",
+    "for prose, warmed up": "  cpt:\n    schedule: dapt\n    embed_warmup_steps: 8\n",
     "for answers": "  cpt:\n    schedule: sft\n",
 }
 

@@ -154,9 +154,9 @@ class Cpt(Closed):
     )
     embed_warmup_steps: Annotated[Whole, Field(ge=0)] = Field(
         default=0,
-        description="Steps before the others that train the embeddings of the document's own tokens, "
-        "which are saved and exported with the adapter. Not with `training.gate` or on several "
-        "processes; see docs/learning.md.",
+        description="Steps before the others that train the embeddings of the document's own "
+        "tokens, which are saved and exported with the adapter. Not with `training.gate` or on "
+        "several processes; see docs/learning.md.",
     )
 
 

@@ -29,7 +29,7 @@ from dlm_engine.training.settings import Settings
 #: Raise when a change of the algorithm makes other bytes from the same inputs.
 RECIPE = 5
 #: Likewise, of the preference phase.
-PREFERENCE_RECIPE = 1
+PREFERENCE_RECIPE = 2
 
 
 @dataclass(frozen=True)

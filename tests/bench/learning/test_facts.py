@@ -101,7 +101,7 @@ def test_saves_that_take_long_miss(
 ) -> None:
     found = saves.Saves(
         20.0,
-        (0.001, 0.002),
+        {"a key": [0.001, 0.002]},
         tuple(saves.Save("Who?", each, True) for each in seconds),
         Score(12, 9, 38, 0, ()),
         (),

@@ -211,6 +211,19 @@ def test_gpus_that_are_not_there(
         wanted(asked).crowd()
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_apple_gpu_cannot_be_left_aside(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    found = SimpleNamespace(backend="mps", device_name="A")
+    monkeypatch.setattr("dlm_engine.hardware.detect", lambda: found)
+    monkeypatch.setattr("platform.system", lambda: "Darwin")
+    with pytest.raises(HardwareRefusal, match="takes the Apple GPU"):
+        Wanted(None, count, None, None, None, None).crowd()
+    found.backend = "cpu"
+    crowd = Wanted(None, count, None, None, None, None).crowd()
+    assert crowd is not None
+    assert crowd.devices == ("",) * count
+
+
 # --- started by others --------------------------------------------------------------------------
 
 

@@ -6,6 +6,7 @@ What cannot be obeyed is refused before any of them is started.
 from __future__ import annotations
 
 import os
+import platform
 import re
 from dataclasses import dataclass
 from typing import Final
@@ -91,10 +92,13 @@ class Wanted:
         """The processes to start, None for a run in this one.
 
         Raises:
-            HardwareRefusal: this machine has no such GPUs.
+            HardwareRefusal: this machine has no such GPUs, or one that nothing is kept from.
             UsageError: one is named twice.
         """
-        devices: tuple[str | None, ...] = ("",) * self.processes if self.processes else (None,)
+        devices: tuple[str | None, ...] = (None,)
+        if self.processes is not None:
+            _require_the_cpu(self.processes)
+            devices = ("",) * self.processes
         if self.gpus is not None:
             devices = _devices(self.gpus)
         crowd = Crowd(
@@ -106,6 +110,19 @@ class Wanted:
         )
         # Only a process of its own can be kept from the GPUs.
         return crowd if crowd.world > 1 or self.processes else None
+
+
+def _require_the_cpu(count: int) -> None:
+    if platform.system() != "Darwin":
+        return
+    from dlm_engine.hardware import detect
+
+    if detect().backend == "mps":
+        raise HardwareRefusal(
+            f"--processes {count}",
+            "on this machine torch takes the Apple GPU, which processes cannot share",
+            "train without",
+        )
 
 
 def _devices(wanted: str) -> tuple[str, ...]:

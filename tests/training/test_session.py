@@ -86,6 +86,12 @@ def test_a_run_writes_the_lock_with_the_conditions_of_its_promise(trained: Place
         "mkl_branch",
         "threads",
     }
+    assert lock.determinism_flags == {
+        "cudnn_benchmark": False,
+        "cudnn_deterministic": False,
+        "deterministic_algorithms": False,
+        "float32_matmul_precision": "highest",
+    }
     assert lock.conditions["threads"] == "1"
     assert lock.conditions["layers"] == "last 2"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -69,6 +70,9 @@ def test_a_document_of_sources_alone_is_trained_and_every_change_is_seen(
     assert run(document).version == 2
     write(tmp_path / "notes", {".dlm/training.yaml": "metadata: {a: b}\nweights: {a: {b: 3}}\n"})
     assert run(document).version == 3
+    (home,) = (tmp_path / "home" / "store").iterdir()
+    runs = json.loads((home / "manifest.json").read_text())["training_runs"]
+    assert [r["weight_distribution"] for r in runs] == [None, None, {"a": {"b": 1}}]
 
 
 def test_an_unchanged_rerun_reads_no_file_and_tokenises_nothing(

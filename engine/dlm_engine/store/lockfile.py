@@ -46,6 +46,7 @@ def _in_utc(moment: datetime) -> datetime:
 class LockFile(BaseModel):
     """The whole of `dlm.lock`.
 
+    `determinism_flags` are the switches of torch that decide which kernels it takes.
     `conditions` are what the determinism class depends on (instruction set, dtype,
     attention, batch geometry, kernel versions), each a short string. Names that
     start with `threads` are kept for the reader and never compared, since the
@@ -213,7 +214,9 @@ def _differences(old: LockFile, new: LockFile) -> Iterator[Drift]:
     yield Drift("hardware_tier", warn, old.hardware_tier, new.hardware_tier)
     yield Drift("determinism_class", warn, old.determinism_class, new.determinism_class)
     flags = (_strings(old.determinism_flags), _strings(new.determinism_flags))
-    yield from _map_drifts("determinism_flags.", *flags, tuple(sorted(flags[0] | flags[1])))
+    if flags[0] and flags[1]:
+        names = tuple(sorted(flags[0] | flags[1]))
+        yield from _map_drifts("determinism_flags.", *flags, names)
     conditions = (_compared(old.conditions), _compared(new.conditions))
     if conditions[0] and conditions[1]:
         names = tuple(sorted(conditions[0] | conditions[1]))

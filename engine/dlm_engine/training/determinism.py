@@ -15,6 +15,7 @@ import re
 from typing import Literal
 
 import torch
+from pydantic import JsonValue
 
 from dlm_engine.data.packs import Pack, pack
 from dlm_engine.hardware import Hardware, Plan
@@ -85,6 +86,16 @@ def computing(plan: Plan) -> dict[str, str]:
         "attention": plan.attention,
         "device": plan.device,
         "mkl_branch": os.environ.get("MKL_CBWR", "unset"),
+    }
+
+
+def flags() -> dict[str, JsonValue]:
+    """The switches of torch that decide which kernels it takes, as they are now."""
+    return {
+        "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        "cudnn_deterministic": torch.backends.cudnn.deterministic,
+        "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        "float32_matmul_precision": torch.get_float32_matmul_precision(),
     }
 
 

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from dlm_engine.bases import Weights
 from dlm_engine.case import Case
@@ -56,6 +59,8 @@ class Records:
     threads: int
     started: datetime
     sources: tuple[SourceSummary, ...]
+    #: of the files that are learned, how many have each value of each tag
+    tags: dict[str, JsonValue] | None = None
 
     def manifest(self) -> Manifest:
         """The store's manifest, written first when there is none or a licence was accepted."""
@@ -110,6 +115,7 @@ class Records:
             status="completed",
             pinned_versions=determinism.pinned_versions(four_bit=self.plan.use_qlora),
             summary_path=log.summary_path.relative_to(self.case.store.root).as_posix(),
+            weight_distribution=self.tags,
         )
 
     def write_reports(
@@ -175,6 +181,7 @@ class Records:
                 "hardware_tier": determinism.tier(self.hardware),
                 "seed": self.settings.seed,
                 "determinism_class": klass,
+                "determinism_flags": determinism.flags(),
                 "conditions": {
                     name: value
                     for name, value in conditions.items()
@@ -221,6 +228,14 @@ class Records:
 def source_summaries(sources: Expansion) -> tuple[SourceSummary, ...]:
     """What a summary says of each source, which is not the texts of its files."""
     return tuple(_source_summary(found) for found in sources.found)
+
+
+def tag_counts(sources: Expansion) -> dict[str, JsonValue] | None:
+    """How many files have each value of each tag that can be given a weight; None without tags."""
+    found: dict[str, dict[str, JsonValue]] = {}
+    for (tag, value), count in sorted(Counter(t for f in sources.files for t in f.tags).items()):
+        found.setdefault(tag, {})[value] = count
+    return {**found} or None
 
 
 def _source_summary(found: Found) -> SourceSummary:

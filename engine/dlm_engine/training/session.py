@@ -202,7 +202,7 @@ class _Session:
         from dlm_engine.inference.resident import Resident
         from dlm_engine.training.further import on_every_layer
         from dlm_engine.training.given import given_by
-        from dlm_engine.training.records import Records, learned_rows, source_summaries
+        from dlm_engine.training.records import Records, learned_rows, source_summaries, tag_counts
         from dlm_engine.training.resuming import asked_of
 
         self.case = case
@@ -237,6 +237,7 @@ class _Session:
             threads,
             started,
             source_summaries(taught.sources),
+            tag_counts(taught.sources),
         )
         encoding, cache = self.given.encoding, case.frontmatter.training.cache
         self.keep_tokens = partial(

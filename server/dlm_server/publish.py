@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dlm_engine.document import Severity
 from dlm_server import to_proto
 from dlm_server.conversion import Plain
+from dlm_server.watching import SourceWatch, sources_of
 
 if TYPE_CHECKING:
     from dlm_server.documents import OpenDocument
@@ -56,9 +57,11 @@ class Publisher:
         self._timers: dict[str, Timer] = {}
         #: what was published last, by document, to leave out what the client has already
         self._published: dict[str, Report] = {}
+        self._sources = SourceWatch(session)
 
     def report(self, document: OpenDocument) -> Report:
         """The problems of a document as it is now."""
+        self._sources.follow()
         return report_of(self._session.snapshot_of(document))
 
     # -- what happens to documents
@@ -77,6 +80,10 @@ class Publisher:
     def saved(self, uri: str) -> None:
         """A save is a rest: nothing is waited for, and files may have come or gone beside it."""
         self._soon(uri)
+        document = self._session.document(uri)
+        asks = self._session.client.pull_diagnostics
+        if asks and document is not None and sources_of(document):
+            self._session.refresh("diagnostics")
 
     def closed(self, uri: str) -> None:
         timer = self._timers.pop(uri, None)
@@ -84,6 +91,7 @@ class Publisher:
             timer.cancel()
         if self._published.pop(uri, None) is not None:
             self._push(uri, None, [])
+        self._sources.follow()
 
     def settings_changed(self, old: Settings, new: Settings) -> None:
         if old.diagnostics_secrets != new.diagnostics_secrets:

@@ -155,6 +155,50 @@ def test_two_documents_with_one_id_know_of_each_other(client: Client, tmp_path: 
     assert client.server.session.folders == ()
 
 
+WATCHES: Json = {
+    "workspace": {
+        "didChangeWatchedFiles": {"dynamicRegistration": True, "relativePatternSupport": True}
+    }
+}
+SOURCE = GOOD[:-4] + "training:\n  sources:\n    - path: ../code\n---\n"
+
+
+def test_a_source_that_comes_ends_its_problem_as_the_client_watches_it(
+    client: Client, tmp_path: Path
+) -> None:
+    client.initialize(WATCHES)
+    client.reply(client.expect_message("client/registerCapability"))
+    folder, code = tmp_path / "notes", tmp_path / "code"
+    folder.mkdir()
+    uri = uri_of(folder / "a.dlm")
+    client.open(uri, SOURCE, 1)
+    assert "source-missing" in codes(client.published(uri, 1))
+    asked = client.expect_message("client/registerCapability")
+    client.reply(asked)
+    [registration] = asked["params"]["registrations"]
+    [watcher] = registration["registerOptions"]["watchers"]
+    assert watcher["globPattern"] == {"baseUri": uri_of(tmp_path), "pattern": "code"}
+    code.mkdir()
+    event = {"uri": uri_of(code), "type": 1}
+    client.notify("workspace/didChangeWatchedFiles", {"changes": [event]})
+    assert "source-missing" not in codes(client.published(uri, 1))
+    client.close(uri)
+    assert client.published(uri) == []
+    gone = client.expect_message("client/unregisterCapability")
+    client.reply(gone)
+    assert gone["params"]["unregisterations"][0]["id"] == registration["id"]
+
+
+def test_a_save_has_the_client_ask_again_for_a_document_with_sources(client: Client) -> None:
+    able = {**PULL, "workspace": {"diagnostics": {"refreshSupport": True}}}
+    client.initialize(able)
+    for uri, text in ((URI, SOURCE), ("file:///w/b.dlm", GOOD.replace(ID, ID[:-1] + "1"))):
+        client.open(uri, text, 1)
+        client.notify("textDocument/didSave", {"textDocument": {"uri": uri}})
+    client.reply(client.expect_message("workspace/diagnostic/refresh"))
+    client.settled()
+
+
 def test_a_file_that_comes_beside_the_document_ends_its_problem(
     client: Client, tmp_path: Path
 ) -> None:

@@ -21,14 +21,16 @@ from dlm_server.encodings import Encoding, to_column
 
 
 def path_of(uri: str) -> Path | None:
-    """The file a URI names; None for an unsaved document and for other schemes."""
+    """The file a URI names; None for an unsaved document, for other schemes and other systems."""
     if not uri.startswith("file:"):
         return None
     try:
         path = to_fs_path(uri)
-        return Path(path) if path and "\0" not in path else None
+        found = Path(path) if path and "\0" not in path else None
     except ValueError:
         return None
+    # A file of another system would be one beside the server here.
+    return found if found is not None and found.is_absolute() else None
 
 
 def opened(params: object) -> OpenDocument:

@@ -107,13 +107,25 @@ class Target:
     live: LiveDocument
 
 
+def refusal(subject: str, problem: str, remedy: str = "") -> RequestFailed:
+    """An error in its three parts, as every command ends in that is refused."""
+    message = f"{subject} {problem}" + (f": {remedy}" if remedy else "")
+    data = {"subject": subject, "problem": problem, "remedy": remedy}
+    return RequestFailed(REQUEST_FAILED, message, data)
+
+
+def not_open() -> RequestFailed:
+    return refusal("the document", "is not open", "open it in the editor first")
+
+
 def target_of(session: Session, uri: str) -> Target:
     document = session.document(uri)
     path = document.path if document is not None else from_proto.path_of(uri)
     if path is None:
-        raise RequestFailed(
-            REQUEST_FAILED, "the document is not saved yet: save it as a file first"
-        )
+        if uri.startswith("untitled:"):
+            raise refusal("the document", "is not saved yet", "save it as a file first")
+        where = f"is no file on this machine ({uri.partition(':')[0]}:)"
+        raise refusal("the document", where, "save a copy in a folder of this machine")
     if document is not None:
         return Target(document.uri, path, document.live)
     return Target(uri, path, LiveDocument.open(read_text(path)))
@@ -121,9 +133,8 @@ def target_of(session: Session, uri: str) -> Target:
 
 def require_trust(session: Session) -> None:
     if not session.settings.trusted:
-        raise RequestFailed(
-            REQUEST_FAILED, "the folder is not trusted: nothing is trained, asked or exported"
-        )
+        problem = "is not trusted, so nothing is trained, asked or exported"
+        raise refusal("the folder", problem, "trust it in the editor first")
 
 
 def dlm_id_of(target: Target) -> str:

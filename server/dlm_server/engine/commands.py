@@ -31,6 +31,8 @@ from dlm_server.engine.arguments import (
     OfTraining,
     OfVersion,
     Target,
+    not_open,
+    refusal,
     require_trust,
     target_of,
 )
@@ -71,7 +73,8 @@ def _settling(pending: Pending, value: Callable[[Result], Any]) -> Callable[[Res
 def _failed(result: Result) -> RequestFailed:
     trouble = result.trouble
     message = str(trouble) if trouble else message_of("train", result)
-    data = {"ending": str(result.ending), **(asdict(trouble) if trouble else {})}
+    parts = asdict(trouble) if trouble else {"subject": "", "problem": message, "remedy": ""}
+    data = {"ending": str(result.ending), **parts}
     return RequestFailed(REQUEST_FAILED, message, data)
 
 
@@ -122,7 +125,7 @@ def prompt(session: Session, argument: OfQuestion) -> Pending:
             },
         )
     except ValueError as error:
-        raise RequestFailed(INVALID_PARAMS, str(error)) from None
+        raise _wrong_argument(error) from None
 
     def heard(text: Text) -> None:
         if argument.token is not None:
@@ -157,9 +160,9 @@ def ask_section(session: Session, argument: OfSection) -> Pending:
         section = target.live.document.section(argument.sectionId)
         asked = engine.answers.questions(target.live, section, argument.pair) if section else ()
     else:
-        raise RequestFailed(INVALID_PARAMS, "argument sectionId: or a position is needed")
+        raise _wrong("argument sectionId", "or a position is needed")
     if not asked:
-        raise RequestFailed(REQUEST_FAILED, "there is no such question in the document any more")
+        raise refusal("the question", "is not in the document any more", "ask another one")
     return _ask(session, engine, target, asked)
 
 
@@ -179,18 +182,14 @@ def _ask(session: Session, engine: Engine, target: Target, asked: Answers.Asked)
 def _question_at(session: Session, uri: str, position: dict[str, int]) -> tuple[Section, int]:
     snapshot = session.snapshot(uri)
     if snapshot is None:
-        raise RequestFailed(REQUEST_FAILED, "the document is not open")
+        raise not_open()
     try:
         place = lsp.Position(position["line"], position["character"])
     except (KeyError, TypeError, ValueError):
-        raise RequestFailed(
-            INVALID_PARAMS, "argument position: must have a line and a character"
-        ) from None
+        raise _wrong("argument position", "must have a line and a character") from None
     found = question_at(snapshot.live, snapshot.offset(place))
     if found is None:
-        raise RequestFailed(
-            REQUEST_FAILED, "no question here: select text to ask it, or go to a `### Q`"
-        )
+        raise refusal("there", "is no question here", "select text to ask it, or go to a `### Q`")
     return found
 
 
@@ -200,19 +199,19 @@ def ask_selection(session: Session, argument: OfSelection) -> Pending:
     engine, target = engine_of(session), target_of(session, argument.uri)
     snapshot = session.snapshot(argument.uri)
     if snapshot is None:
-        raise RequestFailed(REQUEST_FAILED, "the document is not open")
+        raise not_open()
     try:
         start, end = (
             lsp.Position(argument.range[which]["line"], argument.range[which]["character"])
             for which in ("start", "end")
         )
-    except (KeyError, TypeError):
-        raise RequestFailed(INVALID_PARAMS, "range must have a start and an end") from None
+    except (KeyError, TypeError, ValueError):
+        raise _wrong("argument range", "must have a start and an end") from None
     span = snapshot.span(lsp.Range(start, end))
     question = target.live.text[span.start : span.end].strip()
     section = target.live.section_at(span.start)
     if not question or section is None:
-        raise RequestFailed(REQUEST_FAILED, "select a question in the body of the document")
+        raise refusal("the selection", "is no text of the body", "select a question there")
     asked = engine.answers.selection(target.live, section, question)
     return _ask(session, engine, target, (asked,))
 
@@ -357,7 +356,7 @@ def execute(session: Session, name: str, arguments: Sequence[Any]) -> Any:
     """
     command = COMMANDS.get(name)
     if command is None:
-        raise RequestFailed(INVALID_PARAMS, f"there is no command {name[:60]!r}")
+        raise _wrong(f"command {name[:60]!r}", "does not exist")
     try:
         return command.run(session, _argument(command, arguments))
     except DlmError as error:
@@ -374,9 +373,15 @@ def _argument(command: Command, arguments: Sequence[Any]) -> Any:
     try:
         return read(command.argument, given)
     except ValueError as error:
-        raise RequestFailed(INVALID_PARAMS, _without_type(str(error))) from None
+        raise _wrong_argument(error) from None
 
 
-def _without_type(problem: str) -> str:
-    name, _, rest = problem.partition(": ")
-    return f"argument {name.partition('.')[2] or 'object'}: {rest}"
+def _wrong_argument(error: ValueError) -> RequestFailed:
+    """Of what `read` says, which begins with a type and a field."""
+    name, _, problem = str(error).partition(": ")
+    return _wrong(f"argument {name.partition('.')[2] or 'object'}", problem)
+
+
+def _wrong(subject: str, problem: str) -> RequestFailed:
+    data = {"subject": subject, "problem": problem, "remedy": ""}
+    return RequestFailed(INVALID_PARAMS, f"{subject}: {problem}", data)

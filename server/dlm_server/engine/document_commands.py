@@ -10,7 +10,7 @@ from typing import Any, Final
 from lsprotocol import types as lsp
 
 from dlm_engine.document import TextEdit
-from dlm_server.dispatch import INVALID_PARAMS, REQUEST_FAILED, Pending, RequestFailed
+from dlm_server.dispatch import Pending, RequestFailed
 from dlm_server.engine.arguments import (
     Nothing,
     OfBase,
@@ -18,6 +18,8 @@ from dlm_server.engine.arguments import (
     OfNew,
     OfSource,
     dlm_id_of,
+    not_open,
+    refusal,
     target_of,
 )
 from dlm_server.engine.service import engine_of
@@ -198,7 +200,7 @@ def set_base_model(session: Session, argument: OfBase) -> Any:
     from dlm_server.engine.directives import base_model_edit
 
     if argument.key not in REGISTRY and "/" not in argument.key and ":" not in argument.key:
-        raise RequestFailed(INVALID_PARAMS, f"there is no base called {argument.key[:60]!r}")
+        raise refusal("the base", f"{argument.key[:60]!r} is not known", "see the list of bases")
     edit = base_model_edit(target_of(session, argument.uri).live, argument.key)
     return _edit(session, argument.uri, "Set base model", [edit] if edit else [], None)
 
@@ -217,16 +219,16 @@ def _edit(session: Session, uri: str, label: str, edits: list[TextEdit], reply: 
         return reply
     snapshot = session.snapshot(uri)
     if snapshot is None:
-        raise RequestFailed(REQUEST_FAILED, "the document is not open")
+        raise not_open()
     if not session.client.apply_edit:
-        raise RequestFailed(REQUEST_FAILED, "the editor cannot apply edits")
+        raise refusal("the editor", "cannot apply edits")
     pending = Pending()
 
     def applied(result: Any, error: RequestFailed | None) -> None:
         if error is not None:
-            pending.reject(RequestFailed(REQUEST_FAILED, f"the edit failed: {error.message}"))
+            pending.reject(refusal("the edit", f"failed ({error.message})"))
         elif not _was_applied(result):
-            pending.reject(RequestFailed(REQUEST_FAILED, "the editor did not apply the edit"))
+            pending.reject(refusal("the editor", "did not apply the edit"))
         else:
             pending.resolve(reply)
 

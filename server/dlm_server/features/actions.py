@@ -1,13 +1,14 @@
 """Code actions: a fix for a problem, or another way to write the same thing.
 
 Every action is an edit of the document and nothing else, and is offered only if the document
-it leads to was parsed and has no error that was not there before. What a problem's own fix does is
-the engine's; what needs a choice, a new id or text to write is made here.
+it leads to was parsed and has no error that was not there before. A quick fix may uncover others
+(what a misspelt section holds is judged once it is spelt right), but not where it writes. What a
+problem's own fix does is the engine's; what needs a choice, a new id or text to write is made here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -145,7 +146,9 @@ def _made_fixes(live: LiveDocument, problem: Diagnostic) -> Iterator[Action]:
         case "answer-missing" | "question-missing" | "preference-missing":
             found = missing_text(live, problem)
             if found is not None:
-                yield Action(found[0], ActionKind.QUICK_FIX, (found[1],))
+                edits = (found[1],)
+                if not adds_error(live, edited(live, edits)):
+                    yield Action(found[0], ActionKind.QUICK_FIX, edits)
 
 
 def _set(live: LiveDocument, title: str, path: str, value: str) -> Iterator[Action]:
@@ -169,14 +172,31 @@ def _closest_base(live: LiveDocument, problem: Diagnostic) -> Iterator[Action]:
 
 
 def _mends(live: LiveDocument, problem: Diagnostic, edits: tuple[TextEdit, ...]) -> bool:
-    """Whether the problem is gone after the edits, and no error there that was not there before.
+    """Whether the problem is gone after the edits, and no new error stands where they write.
 
     A problem of the document's surroundings is taken to be: what a fix makes of those, only
     files and other documents can say.
     """
     new = edited(live, edits)
     before, after = _times(live, problem), _times(new, problem)
-    return new.text != live.text and (not before or after < before) and not adds_error(live, new)
+    if new.text == live.text or (before and after >= before):
+        return False
+    known, places = _errors(live), list(written(edits))
+    return not any(
+        p.severity is Severity.ERROR
+        and (p.code, p.message) not in known
+        and any(_touches(p.span, place) for place in places)
+        for p in new.diagnostics
+    )
+
+
+def written(edits: Iterable[TextEdit]) -> Iterator[Span]:
+    """Where in the new text the edits' own words stand."""
+    moved = 0
+    for edit in sorted(edits, key=lambda e: e.span):
+        start = edit.span.start + moved
+        yield Span(start, start + len(edit.new_text))
+        moved += len(edit.new_text) - (edit.span.end - edit.span.start)
 
 
 def _times(live: LiveDocument, problem: Diagnostic) -> int:

@@ -28,6 +28,7 @@ from dlm_server.features.actions import (
     actions,
     adds_error,
     fix_all,
+    written,
 )
 from dlm_server.features.edit_pieces import Pieces
 
@@ -156,6 +157,12 @@ def test_a_fix_removes_its_problem(
         assert new == expected.replace("\n", ending)
 
 
+def test_a_fix_may_uncover_what_the_problem_hid() -> None:
+    live, span = selected(HEAD + "::⟦instrction⟧::\nx\n")
+    action = chosen(live, span, "Replace with instruction")
+    assert errors(apply_edits(live.text, action.edits)) == {"text-before-header"}
+
+
 @pytest.mark.parametrize(
     "marked",
     [
@@ -273,7 +280,15 @@ def test_what_is_offered_changes_the_text_and_mends(text: str) -> None:
     for action in offers:
         new = LiveDocument.open(apply_edits(text, action.edits))
         assert new.text != text, action
-        assert not adds_error(live, new), action
+        known_errors = {(p.code, p.message) for p in live.diagnostics}
+        for problem in new.diagnostics:
+            fresh = (problem.code, problem.message) not in known_errors
+            if fresh and problem.severity is Severity.ERROR:
+                assert action.kind is ActionKind.QUICK_FIX, action
+                assert all(
+                    problem.span.end < place.start or place.end < problem.span.start
+                    for place in written(action.edits)
+                ), (action, problem)
         alike = [p for p in problems(live) if (p.code, p.span) == (action.code, action.span)]
         if alike:
             left = [(p.code, p.message) for p in problems(new)]

@@ -16,6 +16,7 @@ from pydantic_core import ErrorDetails
 
 from dlm_engine.document.codes import closest, report
 from dlm_engine.document.frontmatter import (
+    ADAPTER_NAME,
     CURRENT_VERSION,
     Adapter,
     Export,
@@ -25,7 +26,7 @@ from dlm_engine.document.frontmatter import (
 )
 from dlm_engine.document.migrations import migrate_tree
 from dlm_engine.document.model import Diagnostic, Fix, KeySpan, Span, TextEdit
-from dlm_engine.document.yaml_text import scalar_text
+from dlm_engine.document.yaml_text import is_plain, scalar_text
 from dlm_engine.document.yaml_tree import Entry, Scalar, Sequence, Tree, plain, walk
 from dlm_engine.document.yaml_tree import Mapping as TreeMapping
 
@@ -167,7 +168,11 @@ def _explain(
         yield path, _unknown_key(tree, path, place)
         return
     if kind == "dlm_adapter_name":
-        yield path, report("adapter-name", entry.key_span if entry else span, detail["msg"])
+        place = entry.key_span if entry else span
+        lower = text[place.start : place.end].strip("\"'").lower().replace("-", "_")
+        right = ADAPTER_NAME.fullmatch(lower) and is_plain(lower)
+        fix = Fix(f"Write {lower}", (TextEdit(place, lower),)) if right else None
+        yield path, report("adapter-name", place, detail["msg"], fix)
         return
     code, wanted = _requirement(detail)
     if path == ("dlm_id",):

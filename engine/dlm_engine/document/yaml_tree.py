@@ -18,7 +18,7 @@ import yaml
 from yaml.constructor import SafeConstructor
 
 from dlm_engine.document.codes import report
-from dlm_engine.document.model import LINE_END, Diagnostic, Span
+from dlm_engine.document.model import LINE_END, Diagnostic, Fix, Span, TextEdit
 
 MAX_CHARACTERS = 64 * 1024
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\n|\r)|[^\r\n]+$")
@@ -221,13 +221,15 @@ def _top_level_parts(text: str) -> list[tuple[int, str]]:
 
 
 #: what PyYAML says, and what it means to someone who has never read its source
+_TAB = "a tab cannot indent YAML; use spaces"
+_TAB_INDENT = re.compile(r"^[ ]*\t[ \t]*", re.MULTILINE)
 _PLAINER = (
     (
         "mapping values are not allowed here",
         "a `:` cannot stand here; quote the value, or check the indentation",
     ),
     ("could not find expected ':'", "expected `key: value`"),
-    ("found character '\\t'", "a tab cannot indent YAML; use spaces"),
+    ("found character '\\t'", _TAB),
     ("found unexpected end of stream", "this quote is never closed"),
     ("but got '<stream end>'", "this bracket is never closed"),
     ("expected '<document start>'", "expected `key: value`, not indented"),
@@ -248,7 +250,17 @@ def _syntax_error(error: yaml.YAMLError, text: str, start: int) -> Diagnostic:
         at -= 1
     said = str(getattr(error, "problem", None) or "not valid YAML")
     message = next((plainer for raw, plainer in _PLAINER if raw in said), said)
-    return report("yaml-syntax", Span(start + at, start + min(at + 1, len(text))), message)
+    fix = _without_tabs(text, start) if message == _TAB else None
+    return report("yaml-syntax", Span(start + at, start + min(at + 1, len(text))), message, fix)
+
+
+def _without_tabs(text: str, start: int) -> Fix:
+    """Two spaces for each tab that indents, in all lines: half of them would not do."""
+    edits = tuple(
+        TextEdit(Span(start + m.start(), start + m.end()), m[0].replace("\t", "  "))
+        for m in _TAB_INDENT.finditer(text)
+    )
+    return Fix("Indent with spaces", edits)
 
 
 def _too_complex(start: int, text: str) -> Diagnostic:

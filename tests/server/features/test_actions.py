@@ -84,6 +84,16 @@ def done(live: LiveDocument, action: Action) -> str:
             HEAD[:-4] + "training:\n  adapter: lora\n---\n",
         ),
         (HEAD + "  ⟦::instruction::⟧\n### Q\na\n### A\nb\n", "Write ::instruction::", HEAD + PAIR),
+        (
+            HEAD[:-4] + "training:\n  adapters:\n    ⟦Tone-2⟧: {}\n---\n::prose#tone_2::\nx\n",
+            "Write tone_2",
+            HEAD[:-4] + "training:\n  adapters:\n    tone_2: {}\n---\n::prose#tone_2::\nx\n",
+        ),
+        (
+            HEAD[:-4] + "training:\n⟦\t⟧adapters:\n\t\ttone: {}\n---\nx\n",
+            "Indent with spaces",
+            HEAD[:-4] + "training:\n  adapters:\n    tone: {}\n---\nx\n",
+        ),
         # those that need a choice or words
         (
             HEAD + "::prose#⟦tone⟧::\nx\n",

@@ -18,7 +18,6 @@ from dlm_engine.checks import CODES, UNREADABLE, exists
 from dlm_engine.document import LiveDocument, Severity
 from dlm_engine.document import decode as decoded
 from dlm_engine.errors import DocumentError
-from dlm_engine.worker.words import for_editors
 from dlm_server.capabilities import ClientFeatures
 from dlm_server.publish import Report, report_of
 from dlm_server.session import Snapshot
@@ -98,9 +97,7 @@ class ClosedFiles:
         except OSError as error:
             return _alone(UNREADABLE, Severity.ERROR, f"cannot be read ({error.strerror})")
         except DocumentError as error:
-            return _alone(
-                UNREADABLE, Severity.ERROR, f"{error.problem}: {for_editors(error.remedy)}"
-            )
+            return _alone(UNREADABLE, Severity.ERROR, f"{error.problem}: {error.remedy}")
         dlm_id = live.frontmatter.dlm_id if live.frontmatter else None
         sharing = around.sharing(dlm_id)
         others = KnownDocuments(sharing)

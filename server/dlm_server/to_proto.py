@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from pygls.uris import from_fs_path
 
 from dlm_engine.document import Diagnostic, LiveDocument, Severity, Span, TextEdit
-from dlm_engine.worker.words import for_editors
 from dlm_server.encodings import Encoding, to_units
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def diagnostics(snapshot: Snapshot, findings: Iterable[Finding]) -> list[dict[st
             "severity": severity(problem),
             "code": problem.code,
             "source": "dlm",
-            "message": for_editors(problem.message),
+            "message": problem.message,
         }
         if client.publish_tags and problem.code in FADED:
             item["tags"] = [_UNNECESSARY]

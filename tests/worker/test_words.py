@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 import dlm_engine
+from dlm_engine.worker.jobs_adapter import Context
+from dlm_engine.worker.messages import Phase, Progress, Text
 from dlm_engine.worker.words import for_editors
 
 ENGINE = Path(dlm_engine.__file__).parent
@@ -97,3 +99,10 @@ def test_what_is_left_out_is_still_there() -> None:
 )  # fmt: skip
 def test_words_of_an_editor(said: str, here: str) -> None:
     assert for_editors(said) == here
+
+
+def test_what_a_job_says_meanwhile_is_in_those_words(tmp_path: Path) -> None:
+    said: list[Progress | Text] = []
+    context = Context(1, tmp_path, said.append)
+    context.phase(Phase.PREPARING, "the preferences wait for --resume")
+    assert said == [Progress(1, Phase.PREPARING, "the preferences wait for the next training")]

@@ -64,7 +64,7 @@ def test_commands_shown_exist_with_their_options(page: Path) -> None:
                 if names and names[0] in COMMANDS:
                     command = commands[names[0]]
                     command = getattr(command, "commands", {}).get(names[1], command)
-                    known = {o for p in command.params for o in p.opts}
+                    known = {o for p in command.params for o in (*p.opts, *p.secondary_opts)}
                     unknown = options - known - {"--help", "--home", "--verbose", "--quiet"}
                     wrong += [f"{names[0]} {o}" for o in sorted(unknown)]
                 elif names:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 from dlm_engine.cli import launching
 from dlm_engine.cli.entry import main
 from dlm_engine.cli.launching import launch
-from dlm_engine.cli.processes import Crowd, Wanted
+from dlm_engine.cli.processes import Crowd, Wanted, shard_wanted
 from dlm_engine.errors import HardwareRefusal, UsageError
 from dlm_engine.jobs import Place, place_of
 
@@ -266,6 +267,83 @@ def test_one_of_several_processes_starts_no_others(
         monkeypatch.setenv(name, value)
     assert main(["train", str(path), *flag]) == 2
     assert launched == []
+
+
+@pytest.mark.parametrize("flag", ["--shard", "--no-shard"])
+def test_the_processes_are_told_whether_to_divide_the_base(
+    launched: list[tuple[list[str], Crowd]], path: Path, flag: str
+) -> None:
+    assert main(["train", str(path), "--processes", "2", flag]) == 7
+    assert launched[0][0] == ["train", flag, "--", str(path)]
+
+
+def test_one_process_has_nothing_to_divide(
+    launched: list[object], path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", str(path), "--shard"]) == 2
+    assert "add --gpus or --processes" in capsys.readouterr().err
+
+
+FSDP = {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "false"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "environment", "world", "expected"),
+    [
+        (None, {}, 2, None),
+        (True, {}, 2, True),
+        (None, FSDP, 2, True),
+        (False, FSDP, 2, False),
+        (None, FSDP, 1, None),
+        (None, {**FSDP, "FSDP_OFFLOAD_PARAMS": "true"}, 2, UsageError),
+        (None, {"ACCELERATE_USE_DEEPSPEED": "true"}, 2, UsageError),
+    ],
+    ids=str,
+)
+def test_what_accelerate_was_told_of_fsdp(
+    flag: bool | None, environment: dict[str, str], world: int, expected: Any
+) -> None:
+    if expected is UsageError:
+        with pytest.raises(UsageError):
+            shard_wanted(flag, environment, world)
+    else:
+        assert shard_wanted(flag, environment, world) == expected
+
+
+#: Writes which process it is.
+SAYS = """
+import json, os, sys
+from dataclasses import asdict
+from dlm_engine.jobs import place_of
+from dlm_engine.cli.processes import shard_wanted
+place = place_of(os.environ)
+told = {**asdict(place), "shard": shard_wanted(None, os.environ, place.world)}
+open(os.path.join(sys.argv[1], str(place.rank)), "w").write(json.dumps(told))
+"""
+
+
+@pytest.mark.parametrize("how", ["--use_fsdp", "--cpu"])
+def test_accelerate_launches_it(tmp_path: Path, how: str) -> None:
+    script = tmp_path / "says.py"
+    script.write_text(SAYS)
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    flags = [how, "--num_processes", "2", "--main_process_port", "0"]
+    own = {"HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run(
+        [*command, *flags, str(script), str(tmp_path)],
+        env={**os.environ, **own},
+        capture_output=True,
+        text=True,
+    )
+    if how == "--cpu":
+        # It starts one, whatever it was asked for.
+        assert "was asked for several processes and with --cpu started one" in done.stderr
+        return
+    told = [json.loads((tmp_path / str(rank)).read_text()) for rank in range(2)]
+    assert told == [
+        {"rank": rank, "world": 2, "local": rank, "local_world": 2, "shard": True}
+        for rank in range(2)
+    ]
 
 
 # --- together to the end ------------------------------------------------------------------------

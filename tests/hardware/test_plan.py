@@ -9,7 +9,7 @@ import pytest
 
 from dlm_engine.document.frontmatter import Training
 from dlm_engine.errors import HardwareRefusal
-from dlm_engine.hardware import Hardware, ModelShape, Plan, Workload, estimate, plan
+from dlm_engine.hardware import Company, Hardware, ModelShape, Plan, Workload, estimate, plan
 from dlm_engine.hardware.plan import PACK_TOKENS
 
 GIB = 2**30
@@ -224,3 +224,64 @@ def test_every_choice_has_a_reason(hardware: Hardware) -> None:
     reasons = planned(hardware, MEDIUM, 512).reasons
     for choice in ("device", "precision", "attention", "tokens at a time", "checkpointing"):
         assert any(choice in reason for reason in reasons), choice
+
+
+# --- a base that several processes divide -------------------------------------------------------
+
+#: It does not hold the large base, nor a CPU of 24 GiB two of the medium one.
+CARD = replace(CUDA, total_memory=16 * GIB)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "shape", "company", "expected", "why"),
+    [
+        (CARD, LARGE, Company(4, 4), 4, "whole it does not fit"),
+        (CARD, LARGE, Company(4, 1), 4, "whole it does not fit"),
+        (CARD, SMALL, Company(4, 4), 1, None),
+        (CARD, SMALL, Company(4, 4, True), 4, "--shard"),
+        (CARD, SMALL, Company(4, 4, False), 1, None),
+        (CPU, MEDIUM, Company(2, 2), 2, "2 whole ones do not fit beside each other"),
+        (CPU, MEDIUM, Company(2, 2, False), 1, None),
+        (CPU, MEDIUM, Company(2, 1), 1, None),
+        (CARD, SMALL, Company(), 1, None),
+    ],
+    ids=str,
+)
+def test_a_base_is_divided_where_it_does_not_fit_or_that_is_asked_for(
+    hardware: Hardware, shape: ModelShape, company: Company, expected: int, why: str | None
+) -> None:
+    length = 128 if shape is LARGE else 256
+    made = plan(hardware, shape, Training(), length, company=company)
+    assert made.parts == expected
+    reasons = [r for r in made.reasons if r.startswith("base divided")]
+    assert reasons == ([f"base divided between {expected} processes: {why}"] if why else [])
+    assert made.fits_whole == (shape is not LARGE)
+    assert made.estimate.total <= made.budget
+
+
+def test_what_fits_whole_is_planned_so_also_in_parts() -> None:
+    """So that a run goes on with the other: rows and checkpointing are part of what it is."""
+    whole, parts = (
+        plan(CARD, MEDIUM, Training(), 512, company=Company(2, 2, shard)) for shard in (False, True)
+    )
+    assert parts.estimate.base < whole.estimate.base
+    for name in ("micro_batch", "grad_accum", "gradient_checkpointing"):
+        assert getattr(parts, name) == getattr(whole, name)
+
+
+@pytest.mark.parametrize(
+    ("hardware", "wrote", "company", "said"),
+    [
+        (CARD, {"adapter": "qlora"}, Company(2, 2, True), "4 bits cannot be divided"),
+        (MPS, {}, Company(2, 2, True), "nothing to divide"),
+        (CARD, {}, Company(1, 1, True), "nothing to divide"),
+        (CARD, {}, Company(4, 4, False), "needs .* at the least"),
+        (replace(CARD, total_memory=2 * GIB), {}, Company(2, 2), "in 2 parts"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_divided_is_refused(
+    hardware: Hardware, wrote: dict[str, Any], company: Company, said: str
+) -> None:
+    with pytest.raises(HardwareRefusal, match=said):
+        plan(hardware, LARGE, Training(**wrote), 128, company=company)

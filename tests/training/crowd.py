@@ -14,12 +14,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.crash.lines import Lines
+
+if TYPE_CHECKING:
+    from dlm_engine.training.network import Trainee
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Order:
 
     `dies`: a process and the how manieth of its packs it dies in. `keeps`: a state after each step.
     `scarce`: a process in which no more than two rows go through at once. `stops`: the step after
-    which it is to stop.
+    which it is to stop. `shard`: whether the base is divided.
     """
 
     documents: tuple[str, ...]
@@ -45,11 +48,15 @@ class Order:
     keeps: bool = False
     scarce: int | None = None
     stops: int | None = None
+    shard: bool | None = None
+    all_layers: bool = False
+    checkpointing: bool = False
 
 
 @dataclass(frozen=True)
 class Told:
-    """What one process told. `wrote`: paths under the home that it created or changed."""
+    """What one process told. `wrote`: paths under the home that it created or changed. `kept`:
+    bytes of the base that it kept, `largest` those that it gathers at once."""
 
     losses: tuple[float, ...] = ()
     divergences: tuple[float, ...] = ()
@@ -62,6 +69,8 @@ class Told:
     margin: float | None = None
     error: str = ""
     wrote: tuple[str, ...] = ()
+    kept: int = 0
+    largest: int = 0
 
 
 class Crowd:
@@ -122,8 +131,8 @@ class Writing:
 def carry_out(order: Order, rank: int) -> Told:
     from dlm_engine import jobs
     from dlm_engine.errors import DlmError
-    from dlm_engine.training import stage
-    from dlm_engine.training.network import Trainee
+    from dlm_engine.training import building, stage
+    from dlm_engine.training.network import Trainee, Wiring
 
     if order.keeps:
         vars(stage)["_CHECKPOINT_SECONDS"] = -1.0
@@ -136,13 +145,17 @@ def carry_out(order: Order, rank: int) -> Told:
         if isinstance(event, jobs.Choice):
             choices.append(event.name)
 
+    if order.checkpointing:
+        vars(building)["Wiring"] = lambda *wishes: replace(Wiring(*wishes), checkpointing=True)
     seen = 0
+    trained: Trainee | None = None
     whole = Trainee.hidden
 
     def hidden(self: Trainee, pack: Any, trunk: Any) -> Any:
-        nonlocal seen
+        nonlocal seen, trained
         import torch
 
+        trained = self
         if self.model.training and torch.is_grad_enabled():
             seen += 1
             if order.dies and tuple(order.dies) == (rank, seen):
@@ -162,6 +175,8 @@ def carry_out(order: Order, rank: int) -> Told:
         max_steps=order.max_steps,
         early_stop=order.early_stop,
         time_limit=order.time_limit,
+        all_layers=order.all_layers,
+        shard=order.shard,
         place=jobs.Place(rank, order.world, rank, order.world) if order.world > 1 else None,
     )
     writing = Writing(home)
@@ -182,7 +197,18 @@ def carry_out(order: Order, rank: int) -> Told:
         outcome.preference.margin_after if outcome and outcome.preference else None,
         error,
         tuple(writing.paths),
+        kept_of_base(trained) if trained else 0,
+        trained.divided.largest if trained and trained.divided else 0,
     )
+
+
+def kept_of_base(trained: Trainee) -> int:
+    """Bytes of memory behind the weights of the base, and behind its parts."""
+    named = trained.model.named_parameters()
+    storages = (weight.untyped_storage() for name, weight in named if "lora_" not in name)
+    found = {each.data_ptr(): each.nbytes() for each in storages}
+    parts = trained.divided.nbytes if trained.divided else 0
+    return int(sum(found.values()) + parts)
 
 
 def main() -> None:

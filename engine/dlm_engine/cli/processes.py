@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +17,14 @@ from dlm_engine.errors import HardwareRefusal, UsageError
 _PORT: Final = 29500
 #: all, a count, or numbers with a comma between
 _GPUS: Final = re.compile(r"all|[1-9][0-9]{0,3}|[0-9]{1,4}(,[0-9]{1,4})+")
+
+#: What `accelerate launch --use_fsdp` sets, and what else it may be told that has no part here.
+_ACCELERATE: Final = "ACCELERATE_USE_FSDP"
+_NOT_DONE: Final = {
+    "FSDP_OFFLOAD_PARAMS": "a base that is divided stays on its GPUs",
+    "ACCELERATE_USE_DEEPSPEED": "dlm does not use DeepSpeed",
+    "ACCELERATE_USE_MEGATRON_LM": "dlm does not use Megatron-LM",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +132,23 @@ def _require_the_cpu(count: int) -> None:
             "on this machine torch takes the Apple GPU, which processes cannot share",
             "train without",
         )
+
+
+def shard_wanted(flag: bool | None, environment: Mapping[str, str], world: int) -> bool | None:
+    """Whether so many processes are to divide the base: by the flag, else as Accelerate was told.
+
+    Raises:
+        UsageError: there is only one; or Accelerate was told what is not done here.
+    """
+    for name, what in _NOT_DONE.items():
+        if environment.get(name, "").lower() == "true":
+            problem = f"{name} is set, and {what}"
+            raise UsageError("accelerate", problem, "launch it without")
+    told = environment.get(_ACCELERATE, "").lower() == "true"
+    if flag and world == 1:
+        problem = "there is one process, and nothing to divide the base between"
+        raise UsageError("--shard", problem, "add --gpus or --processes")
+    return True if flag is None and told and world > 1 else flag
 
 
 def _devices(wanted: str) -> tuple[str, ...]:

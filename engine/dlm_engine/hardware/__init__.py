@@ -13,12 +13,13 @@ from dlm_engine.hardware.machine import (
 )
 from dlm_engine.hardware.memory import HEAD_CHUNK, Estimate, Workload, estimate
 from dlm_engine.hardware.model_shape import ModelShape, approximate_shape, shape_of
-from dlm_engine.hardware.plan import Plan, plan
+from dlm_engine.hardware.plan import Company, Plan, plan
 from dlm_engine.hardware.report import BaseFacts, DoctorReport, capabilities, report
 
 __all__ = [
     "HEAD_CHUNK",
     "BaseFacts",
+    "Company",
     "DoctorReport",
     "Estimate",
     "Hardware",

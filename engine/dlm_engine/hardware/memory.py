@@ -4,7 +4,8 @@ For a micro-batch of `B` rows of `T` tokens (N = B*T), hidden size h, L layers, 
 H heads of size d, K key-value heads, V vocabulary entries, s bytes per activation and
 weight, the peak in bytes is
 
-    base       s*P                              (QLoRA: 0.56 bytes per weight in linears)
+    base       s*P                              (QLoRA: 0.56 bytes per weight in linears;
+                                                divided: its part, and the largest layer)
     adapter    4*A                              LoRA factors, A = rank * sum(in + out) * L
     optimiser  4*A gradients + 8*A moments      (8-bit optimisers: 2*A moments)
     activations, per layer and token
@@ -63,6 +64,8 @@ class Workload:
     device: Literal["cpu", "cuda", "mps"]
     supervised: float
     """Share of positions that carry loss, 0..1."""
+    parts: int = 1
+    """Processes that divide the base, of which each has one part and a layer whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,12 @@ def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> 
     head_rows = min(HEAD_CHUNK, max(1, round(tokens * work.supervised)))
     gathered = round(tokens * work.supervised) * shape.hidden * (4 + width)
     linear = min(shape.linear_params, shape.params) if work.quantised == "nf4" else 0
+    base = round(linear * _NF4_BYTES) + (shape.params - linear) * width
+    if work.parts > 1:
+        largest = max(shape.linear_params // shape.layers, shape.vocab * shape.hidden)
+        base = -(-base // work.parts) + largest * width
     return Estimate(
-        base=round(linear * _NF4_BYTES) + (shape.params - linear) * width,
+        base=base,
         adapter=4 * work.adapter_params,
         optimiser=(4 + _MOMENT_BYTES[work.optimizer]) * work.adapter_params,
         activations=kept,

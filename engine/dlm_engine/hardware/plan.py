@@ -35,6 +35,16 @@ Switch = Literal["off", "on"]
 
 
 @dataclass(frozen=True, slots=True)
+class Company:
+    """The processes of a run, and those on this machine. `shard`: whether they are to divide the
+    base; None where it does not fit otherwise."""
+
+    world: int = 1
+    local_world: int = 1
+    shard: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """How training runs on this machine. `budget` and the estimate are in bytes.
 
@@ -55,6 +65,10 @@ class Plan:
     estimate: Estimate
     budget: int
     reasons: tuple[str, ...]
+    parts: int = 1
+    """Processes that divide the base."""
+    fits_whole: bool = True
+    """Whether a process by itself could have the whole base."""
 
     @property
     def effective_batch(self) -> int | None:
@@ -73,6 +87,7 @@ def plan(
     rank: int | None = None,
     supervised: float = 1.0,
     alternatives: Mapping[str, int] | None = None,
+    company: Company = Company(),
 ) -> Plan:
     """Plan training of `shape` on rows of up to `sequence_len` tokens.
 
@@ -106,7 +121,9 @@ def plan(
     )
     budget = int(hardware.total_memory * _SHARE[hardware.backend])
     rows = None if training.micro_batch_size == "auto" else int(training.micro_batch_size)
-    tokens, checkpointing = _fit(work, rows, budget, alternatives or {})
+    fitting = _Fitting(rows, budget, alternatives or {})
+    fits_whole = _first_that_fits(work, fitting) is not None
+    work, tokens, checkpointing = _alone_or_divided(work, fitting, company, reasons)
     needed = _estimate(work, tokens, checkpointing)
     reasons += _batch_reasons(rows, tokens, work, checkpointing, needed, budget, hardware)
     accumulation = _accumulation(training, rows)
@@ -127,6 +144,8 @@ def plan(
         estimate=needed,
         budget=budget,
         reasons=tuple(reasons),
+        parts=work.parts,
+        fits_whole=fits_whole,
     )
 
 
@@ -221,35 +240,87 @@ def _attention(
     return "sdpa"
 
 
-def _fit(
-    work: Workload, rows: int | None, budget: int, alternatives: Mapping[str, int]
-) -> tuple[int, Switch]:
-    """Most tokens at once and whether activations are computed twice, for at most so many rows."""
+@dataclass(frozen=True, slots=True)
+class _Fitting:
+    """What the tokens that go through at once have to fit into: `rows` is the author's number."""
+
+    rows: int | None
+    budget: int
+    alternatives: Mapping[str, int]
+
+
+def _alone_or_divided(
+    work: Workload, fitting: _Fitting, company: Company, reasons: list[str]
+) -> tuple[Workload, int, Switch]:
+    """Tokens at once, with the base in parts where that is asked for or it does not fit whole.
+
+    What fits whole is planned so in either case: a run goes on with the other.
+    """
+    can = company.world > 1 and work.quantised == "none" and work.device != "mps"
+    if company.shard and not can:
+        four_bits = work.quantised != "none"
+        raise HardwareRefusal(
+            "--shard",
+            "a base in 4 bits cannot be divided"
+            if four_bits
+            else f"there is nothing to divide the base between ({company.world} on {work.device})",
+            "write `adapter: lora`, or leave it out" if four_bits else "leave it out",
+        )
+    beside = company.local_world if work.device == "cpu" else 1
+    room = replace(fitting, budget=fitting.budget // beside)
+    parts = replace(work, parts=company.world)
+    why = "--shard"
+    planned = _first_that_fits(work, fitting)
+    if planned is None:
+        if not can or company.shard is False:
+            raise _too_large(work, fitting)
+        why = "whole it does not fit"
+    elif not company.shard:
+        crowded = _estimate(work, *planned).total > room.budget
+        if not can or company.shard is False or not crowded:
+            return work, *planned
+        why = f"{beside} whole ones do not fit beside each other"
+    if planned is None or _estimate(parts, *planned).total > room.budget:
+        planned = _first_that_fits(parts, room)
+    if planned is None:
+        raise _too_large(parts, room)
+    reasons.append(f"base divided between {company.world} processes: {why}")
+    return parts, *planned
+
+
+def _first_that_fits(work: Workload, fitting: _Fitting) -> tuple[int, Switch] | None:
+    """Most tokens at once, and whether activations are computed twice."""
     longest = work.sequence_len
     sizes = sorted({longest, *(max(longest, PACK_TOKENS // n) for n in _SHORTER)}, reverse=True)
-    if rows is not None:
-        sizes = [_tokens(work, rows)]
+    if fitting.rows is not None:
+        sizes = [_tokens(work, fitting.rows)]
     switches: tuple[Switch, Switch] = ("off", "on")
     for checkpointing in switches:
         for tokens in sizes:
-            if _estimate(work, tokens, checkpointing).total <= budget:
+            if _estimate(work, tokens, checkpointing).total <= fitting.budget:
                 return tokens, checkpointing
-    least = _estimate(work, longest, "on").total
+    return None
+
+
+def _too_large(work: Workload, fitting: _Fitting) -> HardwareRefusal:
+    rows, budget = fitting.rows, fitting.budget
+    least = _estimate(work, work.sequence_len, "on").total
     if rows is not None and least <= budget:
         largest = bisect_right(
             range(1, rows), budget, key=lambda n: _estimate(work, _tokens(work, n), "on").total
         )
-        raise HardwareRefusal(
+        return HardwareRefusal(
             f"training.micro_batch_size {rows}",
-            f"it needs {_gib(_estimate(work, sizes[0], 'on').total)}, and dlm may use "
+            f"it needs {_gib(_estimate(work, _tokens(work, rows), 'on').total)}, and dlm may use "
             f"{_gib(budget)}",
             f"write {largest} or less, or auto",
         )
-    raise HardwareRefusal(
-        f"a base of {work.shape.params / 1e9:.2g}B parameters",
-        f"training on {longest} tokens needs {_gib(least)} at the least, and dlm may "
+    parts = f" in {work.parts} parts" if work.parts > 1 else ""
+    return HardwareRefusal(
+        f"a base of {work.shape.params / 1e9:.2g}B parameters{parts}",
+        f"training on {work.sequence_len} tokens needs {_gib(least)} at the least, and dlm may "
         f"use {_gib(budget)} of this machine's memory",
-        _smaller(work, budget, alternatives),
+        _smaller(work, budget, fitting.alternatives),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -18,11 +19,12 @@ def load_base(
     attention: str,
     device: str,
     four_bit_type: str | None = None,
+    place: Callable[[Any, str], Any] | None = None,
 ) -> Any:
     """The base, ready to compute: local safetensors only, no remote code.
 
     `precision` is "fp32" or "bf16"; `four_bit_type` "nf4" loads linear layers in 4 bits
-    with bitsandbytes.
+    with bitsandbytes. `place` puts another base than that from the CPU onto the device.
 
     Raises:
         BaseModelError: the files do not make a model.
@@ -61,7 +63,8 @@ def load_base(
             "remove the folder to have it prepared again",
         ) from error
     if four_bit_type is None:
-        return model.to(device).eval()
+        placed = place(model, device) if place else model.to(device)
+        return placed.eval()
     for module in model.modules():
         # On some CPUs bitsandbytes packs a layer at its first use that is no training, for a
         # product that passes no gradients on; a base is asked and trained by turns.

@@ -36,6 +36,7 @@ class _Loading:
     attention: str
     device: str
     four_bit_type: str | None
+    place: Callable[[Any, str], Any] | None = None
 
 
 class Resident:
@@ -56,12 +57,13 @@ class Resident:
         attention: str,
         device: str,
         four_bit_type: str | None = None,
+        place: Callable[[Any, str], Any] | None = None,
     ) -> Any:
         """The base with nothing attached; see `load_base`."""
-        wanted = _Loading(weights.sha256, precision, attention, device, four_bit_type)
+        wanted = _Loading(weights.sha256, precision, attention, device, four_bit_type, place)
         if wanted != self._loading:
             self.forget()
-            self._base = load_base(weights, precision, attention, device, four_bit_type)
+            self._base = load_base(weights, precision, attention, device, four_bit_type, place)
             self._loading = wanted
         elif self._attached is not None:
             # Forgotten first: if taking it off fails, the base is not to be trusted either.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -14,8 +16,9 @@ from dlm_engine.bases import cache_root
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import Version
-from dlm_engine.training import determinism, further, warmup
+from dlm_engine.training import determinism, further, ranks, warmup
 from dlm_engine.training.aim import Everyday, aim, aim_further
+from dlm_engine.training.divided import divide
 from dlm_engine.training.everyday import everyday_packs, surveyed
 from dlm_engine.training.further import Addition
 from dlm_engine.training.given import Given, pair_packs
@@ -84,17 +87,24 @@ def build_further(
 
 
 def build_preferences(
-    given: Given, resident: Resident, say: Callable[[str], None], earlier: Version | None
+    given: Given,
+    resident: Resident,
+    say: Callable[[str], None],
+    earlier: Version | None,
+    shape: tuple[int, int] | None,
 ) -> Built:
-    """A run that learns the preferences upon `earlier`, or upon the base."""
+    """A run that learns the preferences upon `earlier`, of this rank and alpha, or upon the base.
+
+    A process that does not lead has the `shape` alone, and is given the adapter afterwards.
+    """
     wishes = given.wishes
     assert wishes is not None
     settings, first = wishes.run, 0
     tokens: tuple[int, ...] = ()
-    if earlier is not None:
-        first, alpha = further.earlier_shape(earlier.path)
+    if shape is not None:
+        first, alpha = shape
         settings = wishes.grown(first, alpha)
-        tokens = further.earlier_tokens(earlier.path)
+        tokens = further.earlier_tokens(earlier.path) if earlier is not None else ()
     elif settings.embed_warmup:
         say("no embedding warm-up: there is nothing but preferences to learn")
     trainee = attach(given, settings, resident, tokens)
@@ -126,13 +136,17 @@ def attach(
 ) -> Trainee:
     """The base with a fresh adapter as `settings` describe it, which has embeddings of its own
     for `tokens`: for now the base's."""
-    base = resident.base(
-        given.weights,
-        given.plan.precision,
-        given.plan.attention,
-        given.plan.device,
-        "nf4" if given.plan.use_qlora else None,
-    )
+    divided = given.plan.parts > 1
+    # One by one: on the way each has the whole base in the memory that they share.
+    with ranks.in_turn() if divided else nullcontext():
+        base = resident.base(
+            given.weights,
+            given.plan.precision,
+            given.plan.attention,
+            given.plan.device,
+            "nf4" if given.plan.use_qlora else None,
+            divide if divided else None,
+        )
     wiring = Wiring(
         settings.kind,
         settings.rank,
@@ -147,6 +161,16 @@ def attach(
     trainee = Trainee(base, wiring)
     resident.attached(trainee.model)
     return trainee
+
+
+def class_of(given: Given, run: Run, resident: Resident) -> Literal["strong", "best-effort"]:
+    """The class of determinism that is earned here; computed once for a base that stays."""
+    settings = given.settings
+    return resident.keep(
+        "determinism",
+        (settings.layers, settings.target_modules, settings.kind),
+        lambda: determinism.earn(run.trainee, run.sample.pack),
+    )
 
 
 def lay(trainee: Trainee, packs: Sequence[Pack]) -> list[tuple[Pack, torch.Tensor | None]]:

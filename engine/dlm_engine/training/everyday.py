@@ -69,6 +69,9 @@ def surveyed(
     facts = json.dumps([_MAKING, dict(conditions), rows], sort_keys=True)
     key = hashlib.sha256(facts.encode()).hexdigest()[:32]
     found = _read(folder, key, packs, trainee.device)
+    # They look together, or none of them does.
+    if trainee.divided and not all(ranks.everyones(found is not None)):
+        found = None
     if found is None:
         making()
         found = survey(trainee, lay(packs))

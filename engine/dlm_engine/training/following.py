@@ -18,22 +18,14 @@ from safetensors.torch import load, save
 
 from dlm_engine.inference.resident import Resident
 from dlm_engine.training import checkpoint, ranks
-from dlm_engine.training.building import (
-    Built,
-    anchors_of,
-    attach,
-    everyday_of,
-    held_out,
-    lay,
-)
+from dlm_engine.training.building import Built, build, build_preferences, class_of
 from dlm_engine.training.checkpoint import State, StateFacts
 from dlm_engine.training.early import Best
-from dlm_engine.training.given import Given, pair_packs
+from dlm_engine.training.given import Given
 from dlm_engine.training.model import Ending, Phase, TrainOutcome, TrainRequest
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.portions import memory_for
-from dlm_engine.training.preference_run import LaidPairs, PreferenceRun
-from dlm_engine.training.sft import Laid, Run, mean_loss
+from dlm_engine.training.sft import mean_loss
 
 
 class Order(BaseModel):
@@ -125,29 +117,15 @@ def _phase(todo: Order, given: Given, request: TrainRequest, resident: Resident)
 
 
 def _build(todo: Order, given: Given, resident: Resident) -> Built:
-    wishes = given.wishes if todo.phase is Phase.PREFERENCE else None
-    settings, first = given.settings, 0
-    if wishes is not None:
-        settings = wishes.run
-        if todo.shape is not None:
-            first, alpha = todo.shape
-            settings = wishes.grown(first, alpha)
-    trainee = attach(given, settings, resident)
-    packs = [Laid(*each) for each in lay(trainee, given.packs)]
-    ranks.share(_adapter(trainee))
-    # Behind what is shared: on one machine it is kept by then, and only read.
-    anchors = anchors_of(everyday_of(given, trainee, resident, lambda _: None))
-    # Behind that: taking the adapter off to look at the base has PEFT train all of it again.
-    if wishes is not None and settings.rank > first:
-        trainee.train_columns_from(first)
-    trainee.freeze_listening()
-    run = Run(trainee, settings, packs, anchors)
-    if wishes is not None:
-        grouped = pair_packs(settings, given.pairs)
-        own = lay(trainee, [pack for pack, _ in grouped])
-        laid = [LaidPairs(Laid(*o), pairs) for o, (_, pairs) in zip(own, grouped, strict=True)]
-        run = PreferenceRun(trainee, wishes, settings, laid, packs, anchors, "")
-    return Built(run, held_out(given, trainee))
+    """What process 0 builds, in the same passes, and then with its adapter."""
+    if todo.phase is Phase.PREFERENCE:
+        built = build_preferences(given, resident, lambda _: None, None, todo.shape)
+    else:
+        built = build(given, resident, lambda _: None, lambda: False)
+    if built.run.trainee.divided:
+        class_of(given, built.run, resident)
+    ranks.share(_adapter(built.run.trainee))
+    return built
 
 
 def _adapter(trainee: Trainee) -> list[torch.Tensor]:

@@ -19,8 +19,8 @@ from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.pairs import Pair, PreferenceRow, encode_pair, pair_packs_of
 from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.errors import TrainingError
-from dlm_engine.hardware import Hardware, Plan, detect, plan, shape_of
-from dlm_engine.training import anchors
+from dlm_engine.hardware import Company, Hardware, Plan, detect, plan, shape_of
+from dlm_engine.training import anchors, ranks
 from dlm_engine.training import settings as settling
 from dlm_engine.training.planning import planned_rank
 from dlm_engine.training.preference_settings import PreferenceSettings, settle_preferences
@@ -120,9 +120,10 @@ def given_by(
     preferences: Sequence[PreferenceRow] = (),
     early_stop: int | None = None,
     all_layers: bool = False,
+    shard: bool | None = None,
 ) -> Given:
-    """Plan and settings for `rows` and `preferences` of `case`; `seed`, `early_stop` and
-    `all_layers` are what the command line asked for.
+    """Plan and settings for `rows` and `preferences` of `case`; `seed`, `early_stop`, `all_layers`
+    and `shard` are what the command line asked for.
 
     Raises:
         TrainingError: a preference is longer than the sequence and says nothing when cut.
@@ -150,6 +151,7 @@ def given_by(
         longest,
         rank=rank or planned_rank(len(split.train or pairs)),
         alternatives={key: spec.params for key, spec in REGISTRY.items()},
+        company=Company(ranks.world(), ranks.local_world(), shard),
     )
     packs = packs_of(split.train, planned.pack_tokens, planned.micro_batch)
     settings = settling.settle(

@@ -59,7 +59,8 @@ class TrainRequest:
 
     A run that is `made_by` a save leaves the newest `keep_saved` versions of saves, 0 for all.
     `injected` is learned beside the document; a run without it makes a version that never saw it.
-    `place` is that of this process, where several were given the same request to share its steps.
+    `place` is that of this process, where several were given the same request to share its steps,
+    and `shard` whether they divide the base too; None: where it does not fit otherwise.
     """
 
     path: Path
@@ -78,6 +79,7 @@ class TrainRequest:
     phase: Phase = Phase.ALL
     injected: tuple[Injected, ...] = ()
     place: Place | None = None
+    shard: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

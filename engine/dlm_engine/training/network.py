@@ -33,6 +33,8 @@ from dlm_engine.data.packs import Pack
 from dlm_engine.errors import TrainingError
 from dlm_engine.inference.rows import ROWS, settle_rows
 from dlm_engine.training.attention import attending
+from dlm_engine.training.divided import divided_of
+from dlm_engine.training.loss import head_loss
 from dlm_engine.training.lowrank import narrowable, narrowed
 
 #: Model types whose transformer is embeddings, layers, norm and nothing else.
@@ -83,15 +85,19 @@ class Trainee:
             trainable_token_indices=list(wiring.tokens) or None,
             task_type="CAUSAL_LM",
         )
-        #: the base's, and below as it is with the embeddings of the adapter
-        self.base_head = self.head = base.get_output_embeddings().weight
-        self.tied = self.head is base.get_input_embeddings().weight
+        #: the base's, and as it is with the embeddings of the adapter
+        self._base_head: torch.nn.Parameter = base.get_output_embeddings().weight
+        self._head: torch.Tensor = self._base_head
+        self.tied = self._head is base.get_input_embeddings().weight
         self.model = get_peft_model(base, config)
         self.config = config
+        self.divided = divided_of(base)
         self.soft_cap: float | None = getattr(base.config, "final_logit_softcapping", None)
-        self.device = self.head.device
+        self.device = self._head.device
         self.dtype = self.inner.norm.weight.dtype
         self._draw_adapter(wiring.seed)
+        if self.divided and wiring.kind == "dora":
+            self._measure_magnitudes()
         # A checkpointed layer is computed once more in the backward pass, in PEFT's way.
         self._swift = (
             self.device.type == "cpu" and self.dtype == torch.bfloat16 and not wiring.checkpointing
@@ -101,6 +107,16 @@ class Trainee:
         if cuttable:
             self._trunk = _part(self.inner, 0, self.cut)
             self._top = _part(self.inner, self.cut, depth)
+
+    @property
+    def head(self) -> torch.Tensor:
+        """(V, H) what makes logits of hidden states."""
+        return self.divided.whole(self._base_head) if self.divided else self._head
+
+    @property
+    def base_head(self) -> torch.Tensor:
+        """Likewise of the base without the embeddings of the adapter."""
+        return self.divided.whole(self._base_head) if self.divided else self._base_head
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Trainable tensors by the names PEFT gives them, sorted."""
@@ -122,7 +138,7 @@ class Trainee:
         own.copy_(rows)
         settle_rows(self.model)
         if self.tied:
-            self.head = self.model.get_base_model().get_output_embeddings().weight
+            self._head = self.model.get_base_model().get_output_embeddings().weight
 
     @torch.no_grad()
     def take_over(self, tensors: dict[str, torch.Tensor]) -> None:
@@ -202,9 +218,19 @@ class Trainee:
         found = {}
         for name, module in self.adapted().items():
             a, b = (getattr(module, part)["default"].weight for part in ("lora_A", "lora_B"))
-            whole = module.base_layer.weight.float() + module.scaling["default"] * (b @ a)
+            weight = module.base_layer.weight
+            weight = self.divided.whole(weight) if self.divided else weight
+            whole = weight.float() + module.scaling["default"] * (b @ a)
             found[name] = torch.linalg.vector_norm(whole, dim=1)
         return found
+
+    @torch.no_grad()
+    def _measure_magnitudes(self) -> None:
+        """As PEFT does where DoRA is put on, which it was while no weight was there."""
+        lengths = self._lengths()
+        for name, module in self.adapted().items():
+            rounded = lengths[name].to(module.base_layer.weight.dtype)
+            module.lora_magnitude_vector["default"].weight.copy_(rounded)
 
     def adapted(self) -> dict[str, Any]:
         """The adapted linear modules by name, sorted."""
@@ -237,6 +263,14 @@ class Trainee:
         states = self._run(self.inner, pack, inputs_embeds=embedded)
         return states[0].index_select(0, pack.select)
 
+    def keep_up(self, pack: Pack, trunk: torch.Tensor | None) -> None:
+        """Go through a pass, and back where gradients are kept, that counts for nothing."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            hidden = self.hidden(pack, trunk)
+            losses = head_loss(hidden, self.head, pack.labels, self.soft_cap)
+            if torch.is_grad_enabled():
+                (0.0 * losses.sum()).backward()
+
     def _run(self, module: Any, pack: Pack, inputs_embeds: torch.Tensor | None) -> torch.Tensor:
         floor = torch.finfo(self.dtype).min
         mask = torch.zeros(pack.mask.shape, dtype=self.dtype, device=self.device)
@@ -247,7 +281,8 @@ class Trainee:
             else {"inputs_embeds": inputs_embeds}
         )
         attention = attending(self.inner.config, pack.tokens) if self._swift else nullcontext()
-        with attention, narrowed(self._narrowable):
+        watching = self.divided.watching() if self.divided else nullcontext()
+        with attention, narrowed(self._narrowable), watching:
             states: torch.Tensor = module(
                 **given, position_ids=pack.positions, attention_mask=mask, use_cache=False
             ).last_hidden_state

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Own = TypeVar("Own")
 
 _REMEDY = "close other programs, shorten training.sequence_len, or choose a smaller base"
+_DIVIDED = "the memory does not last; with a divided base fewer rows at a time are not tried"
 #: What torch says of memory besides `OutOfMemoryError`, which is of accelerators only.
 _SAID = ("not enough memory", "out of memory", "can't allocate memory")
 
@@ -70,6 +71,9 @@ class Portions:
             except (RuntimeError, MemoryError) as error:
                 if not ran_out(error):
                     raise
+                if self.trainee.divided:
+                    # The others wait for this one in the middle of theirs.
+                    raise OutOfMemory(doing, _DIVIDED, _REMEDY) from None
             every = ranks.everyones(own)
             done = [each for each in every if each is not None]
             if len(done) == len(every):

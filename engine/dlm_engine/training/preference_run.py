@@ -21,7 +21,6 @@ from typing import Final
 
 import torch
 
-from dlm_engine.data.packs import Pack
 from dlm_engine.data.pairs import Pair
 from dlm_engine.errors import TrainingError
 from dlm_engine.training import preference, ranks
@@ -96,8 +95,8 @@ class PreferenceRun(Run):
         return sum(map(self._preferred, self.now)), len(self.before)
 
     @property
-    def sample(self) -> Pack:
-        return self.pairs[0].laid.pack
+    def sample(self) -> Laid:
+        return self.pairs[0].laid
 
     def begin(self) -> None:
         """Ask policy and reference for their opinion; done once in a run's life.
@@ -253,6 +252,8 @@ class PreferenceRun(Run):
             found: Thoughts = {}
             for each in (part for whole in ranks.mine(self.pairs) for part in self._parts(whole)):
                 self._note(each, self._thought(each), found)
+            if self.trainee.divided and ranks.short(len(self.pairs)):
+                self.trainee.keep_up(self.sample.pack, self.sample.trunk)
             return found
 
         def packs() -> Iterator[tuple[Laid, int]]:

@@ -55,6 +55,15 @@ def place_of(environment: Mapping[str, str]) -> Place | None:
         UsageError: they say what cannot be.
     """
     if not {"RANK", "WORLD_SIZE"} <= environment.keys():
+        # So `accelerate launch --cpu` starts one process where it was asked for several.
+        by_accelerate = environment.get("ACCELERATE_USE_CPU", "").lower() == "true"
+        if by_accelerate and "MASTER_ADDR" in environment:
+            raise UsageError(
+                "accelerate launch",
+                "was asked for several processes and with --cpu started one",
+                "launch it with --multi_gpu instead, which also does so on a CPU, or use "
+                "`dlm train --processes`",
+            )
         return None
     names = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1"}
     given = [environment.get(name, otherwise) for name, otherwise in names.items()]
@@ -140,6 +149,12 @@ def mine(works: Sequence[Each]) -> list[Each]:
     return [work for number, work in enumerate(works) if takes(number)]
 
 
+def short(count: int, before: int = 0) -> bool:
+    """Whether of `count` works, with `before` others before them, another process has more."""
+    own = sum(map(takes, range(before, before + count)))
+    return own < -(-count // _here.world)
+
+
 def everyones(value: Value) -> list[Value]:
     """What each process gives here, in their order; JSON, so tuples come as lists.
 
@@ -202,6 +217,34 @@ def share(tensors: Iterable[torch.Tensor]) -> None:
     with _company("taking over the adapter"):
         for tensor in tensors:
             dist.broadcast(tensor.detach(), src=0)
+
+
+def part(whole: torch.Tensor) -> torch.Tensor:
+    """This process's of equal parts of `whole`, (n,)."""
+    return whole.chunk(_here.world)[_here.rank]
+
+
+def gather(part: torch.Tensor, whole: torch.Tensor) -> None:
+    """Fill `whole` with everyone's `part` of it."""
+    if _here.world == 1:
+        whole.copy_(part)
+        return
+    import torch.distributed as dist
+
+    # Named so since torch 2.13, which warns of the other.
+    collect = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
+    with _company("gathering a part of the base"):
+        collect(whole, part)
+
+
+@contextmanager
+def in_turn() -> Iterator[None]:
+    """Within, this is the only process of its machine; all come here."""
+    turns = max(everyones(_here.local_world))
+    for turn in range(turns):
+        if turn == _here.local:
+            yield
+        everyones(None)
 
 
 def add_gradients(parameters: Iterable[torch.nn.Parameter]) -> None:

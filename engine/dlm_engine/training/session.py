@@ -224,6 +224,7 @@ class _Session:
             taught.preferences,
             request.early_stop,
             all_layers,
+            request.shard,
         )
         self.settings = self.given.settings
         if request.early_stop is not None and not self.given.split.validation:
@@ -249,8 +250,9 @@ class _Session:
             Limits(cache.max_bytes, cache.prune_older_than_days),
         )
         self.taught = learned_rows((*taught.rows, *taught.preferences))
-        require_room(self.given.plan)
-        same = (self.given.fingerprint(), request.max_steps, request.early_stop)
+        require_room(self.given.plan, case.frontmatter)
+        parts = self.given.plan.parts
+        same = (self.given.fingerprint(), request.max_steps, request.early_stop, parts)
         ranks.require_same(same, str(request.path))
 
     def goes_on(self) -> bool:
@@ -373,17 +375,18 @@ class _Session:
             learned, steps = self.case.version(None), ended.outcome.steps
         assert given.wishes is not None
         self.tell(Status(f"learning {len(pairs)} preferences ({given.wishes.objective})"))
+        shape = further.earlier_shape(learned.path) if learned else None
         of_pairs = state if state and state.fingerprint == whole else None
         stage = Stage(
             Phase.PREFERENCE,
-            lambda: self._build_preferences(learned),
+            lambda: self._build_preferences(learned, shape),
             whole,
             replace(self.records, settings=given.wishes.run, started=now()),
             pairs,
             of_pairs,
             keeps=True,
             seconds=seconds,
-            shape=further.earlier_shape(learned.path) if learned else None,
+            shape=shape,
         )
         outcome = carry_out(stage, self.around).outcome
         return replace(outcome, steps=steps + outcome.steps)
@@ -398,10 +401,10 @@ class _Session:
             return building.build(self.given, self.resident, self._say, self.cancelled)
         return building.build_further(self.given, self.resident, self._say, current, added)
 
-    def _build_preferences(self, learned: Version | None) -> Built:
+    def _build_preferences(self, learned: Version | None, shape: tuple[int, int] | None) -> Built:
         from dlm_engine.training import building
 
-        return building.build_preferences(self.given, self.resident, self._say, learned)
+        return building.build_preferences(self.given, self.resident, self._say, learned, shape)
 
     # --- what is said -----------------------------------------------------------------------
 

@@ -152,9 +152,9 @@ class Run:
         return self.knowledge.count, self.rows
 
     @property
-    def sample(self) -> Pack:
+    def sample(self) -> Laid:
         """One of the packs that are trained."""
-        return self.packs[0].pack
+        return self.packs[0]
 
     def begin(self) -> None:
         """What is done once, before the first step of a run that is not resumed."""
@@ -263,13 +263,16 @@ class Run:
     def own_share(self, works: Sequence[Each], before: int) -> Iterator[Each]:
         """Those of `works` that are for this process; the step has `before` others before them.
 
-        Whatever is dropped until the next one comes is a function of seed, step and work.
+        Whatever is dropped until the next one comes is a function of seed, step and work. With a
+        divided base who has fewer than another goes through one more.
         """
         for number, work in enumerate(works, before):
             if ranks.takes(number):
                 with torch.random.fork_rng(devices=self._cuda_devices()):
                     torch.manual_seed(_derived(self.settings.seed, f"dropout {number}", self.step))
                     yield work
+        if self.trainee.divided and ranks.short(len(works), before):
+            self.trainee.keep_up(self.sample.pack, self.sample.trunk)
 
     def _replay(self, weight: float, before: int) -> tuple[float, int]:
         """Gradients of this step's packs, times `weight`; (loss, supervised tokens).
@@ -389,6 +392,8 @@ def _sums(
                 total + float(losses.sum()),
                 tokens + each.pack.supervised,
             )
+        if trainee.divided and ranks.short(len(laid)):
+            trainee.keep_up(laid[0].pack, laid[0].trunk)
         return sums
 
     every = portions.lasting(own, lambda: ((each, 1) for each in laid), "looking at the rows")

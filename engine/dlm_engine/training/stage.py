@@ -34,8 +34,8 @@ from dlm_engine.store import (
     write_atomic,
     write_lock,
 )
-from dlm_engine.training import checkpoint, determinism, following
-from dlm_engine.training.building import Built
+from dlm_engine.training import checkpoint, following
+from dlm_engine.training.building import Built, class_of
 from dlm_engine.training.early import Best
 from dlm_engine.training.following import On
 from dlm_engine.training.given import Given
@@ -120,12 +120,8 @@ def carry_out(stage: Stage, around: Around) -> Ended:
         except WarmUpStopped:
             return _stopped_early(stage, around)
         run = built.run
+        klass = class_of(given, run, around.resident)
         following.share(run.trainee, stage.state)
-        klass = around.resident.keep(
-            "determinism",
-            (settings.layers, settings.target_modules, settings.kind),
-            lambda: determinism.earn(run.trainee, run.sample),
-        )
     check = check_lock(store, records.lock_file(klass), request.lock_mode)
     for drift in check.warnings:
         if drift.name == "determinism_class":

@@ -70,20 +70,27 @@ def require_preferences(
     return True, tuple(remarks)
 
 
-def require_room(plan: Plan) -> None:
+def require_room(plan: Plan, frontmatter: Frontmatter) -> None:
     """Refuse so many processes on this machine that their bases do not fit beside each other.
 
     Raises:
         HardwareRefusal: of processes on a CPU, as a GPU has only one; or there is no way for
-            them to add up what is on this device.
+            them to add up what is on this device; or for the gate to ask a base in parts.
     """
+    if frontmatter.training.gate.enabled and not plan.fits_whole:
+        raise HardwareRefusal(
+            "training.gate",
+            "it asks the whole base, which does not fit this machine and is divided",
+            "remove it, or use a smaller base",
+        )
     if plan.device == "mps" and ranks.world() > 1:
         raise HardwareRefusal(
             "an Apple GPU", "processes cannot share the steps of a run on it", "train without"
         )
     count = ranks.local_world()
     needed = count * plan.estimate.total
-    if plan.device == "cpu" and count > 1 and needed > plan.budget:
+    whole = plan.parts == 1
+    if plan.device == "cpu" and whole and count > 1 and needed > plan.budget:
         raise HardwareRefusal(
             f"{count} processes",
             f"each holds the whole base, and together they need {needed / 2**30:.1f} GiB of the "

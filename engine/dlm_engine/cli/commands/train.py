@@ -15,7 +15,7 @@ from dlm_engine.cli.console import Console, Verbosity
 from dlm_engine.cli.documents import require_trainable
 from dlm_engine.cli.folders import Policy, document_to_train
 from dlm_engine.cli.launching import arguments_again, end_with_launcher, launch
-from dlm_engine.cli.processes import Wanted
+from dlm_engine.cli.processes import Wanted, shard_wanted
 from dlm_engine.cli.progress import told
 from dlm_engine.cli.retention import no_longer_known, retention
 from dlm_engine.cli.retraining import Watch, retrain
@@ -159,6 +159,13 @@ def command(
         int | None,
         typer.Option(metavar="PORT", help="Where they meet on it; 29500.", min=1, max=65535),
     ] = None,
+    shard: Annotated[
+        bool | None,
+        typer.Option(
+            "--shard/--no-shard",
+            help="Divide the base between the processes too, or not; where it does not fit whole.",
+        ),
+    ] = None,
     base: Annotated[
         str | None, typer.Option(metavar="BASE", help="Folder: the base of its new document.")
     ] = None,
@@ -218,6 +225,7 @@ def command(
         problem = f"one of several processes cannot take {flag}"
         raise UsageError("dlm train", problem, "unset RANK and WORLD_SIZE, or name a document")
     crowd = wanted.crowd()
+    shard = shard_wanted(shard, os.environ, shared.world if shared else crowd.world if crowd else 1)
     path = document_to_train(at, path, wishes, accept_licence=i_accept_license)
     if crowd is not None:
         left_out = {field.name for kind in (Wanted, Wishes) for field in fields(kind)}
@@ -239,6 +247,7 @@ def command(
         dashboards=Dashboards(tensorboard, wandb),
         phase=phase,
         place=shared,
+        shard=shard,
     )
     if watch:
         kept = KEPT_SAVES if keep is None else keep

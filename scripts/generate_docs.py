@@ -43,7 +43,7 @@ Results go to standard output, everything else to standard error, so `dlm ... | 
 | `DLM_HOME` | where stores and weights live; default `~/.dlm` (`%APPDATA%\\dlm` on Windows) |
 | `DLM_CACHE_DIR` | where base weights and export caches live; default `$DLM_HOME/cache` |
 | `DLM_THREADS` | how many threads training takes; default every core it may use |
-| `RANK`, `WORLD_SIZE` | which of how many processes of one run this is, as torchrun and `accelerate launch` set them |
+| `RANK`, `WORLD_SIZE` | which of how many processes of a run: torchrun, `accelerate launch` |
 | `DLM_TENSORBOARD`, `DLM_WANDB` | a folder, a project: where each run's figures go as well |
 | `DLM_PROBE_TOKEN` | the word that senders to `dlm train --listen-rpc` must know |
 | `DLM_VERBOSE` | `1` shows tracebacks, as `--verbose` does |

@@ -111,6 +111,13 @@ def test_short_memory_gets_less_at_once(
     assert any(f"up to {tokens} tokens at a time" in reason for reason in made.reasons)
 
 
+def test_layers_that_are_not_trained_keep_nothing() -> None:
+    tight = card(needs(400, "off"))
+    assert planned(tight, MEDIUM, 60).tokens == 320
+    made = plan(tight, MEDIUM, Training(), 60, layers=MEDIUM.layers // 3)
+    assert (made.tokens, made.gradient_checkpointing) == (PACK_TOKENS, False)
+
+
 def test_a_1_5b_base_on_an_8_gb_card_gets_one_row_of_2048_tokens() -> None:
     """The case where the activation model without sizes said 16 rows on 6 GB."""
     made = planned(replace(CUDA, total_memory=8 * GIB), MEDIUM, 2048)

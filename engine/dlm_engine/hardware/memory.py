@@ -1,6 +1,6 @@
 """How much memory training takes, term by term.
 
-For a micro-batch of `B` rows of `T` tokens (N = B*T), hidden size h, L layers, MLP width f,
+For a micro-batch of `B` rows of `T` tokens (N = B*T), hidden size h, L trained layers, MLP width f,
 H heads of size d, K key-value heads, V vocabulary entries, s bytes per activation and
 weight, the peak in bytes is
 
@@ -66,6 +66,8 @@ class Workload:
     """Share of positions that carry loss, 0..1."""
     parts: int = 1
     """Processes that divide the base, of which each has one part and a layer whole."""
+    layers: int | None = None
+    """How many of the layers are trained, the last ones; None for all. Others keep nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +94,10 @@ def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> 
     shape, width = work.shape, _width(work)
     tokens = rows * work.sequence_len
     layer = tokens * layer_bytes_per_token(work)
-    kept = layer * shape.layers
+    layers = work.layers or shape.layers
+    kept = layer * layers
     if checkpointing == "on":
-        kept = tokens * shape.hidden * width * shape.layers + layer
+        kept = tokens * shape.hidden * width * layers + layer
     head_rows = min(HEAD_CHUNK, max(1, round(tokens * work.supervised)))
     gathered = round(tokens * work.supervised) * shape.hidden * (4 + width)
     linear = min(shape.linear_params, shape.params) if work.quantised == "nf4" else 0

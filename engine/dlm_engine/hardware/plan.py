@@ -86,6 +86,7 @@ def plan(
     *,
     rank: int | None = None,
     supervised: float = 1.0,
+    layers: int | None = None,
     alternatives: Mapping[str, int] | None = None,
     company: Company = Company(),
 ) -> Plan:
@@ -94,6 +95,7 @@ def plan(
     Args:
         rank: LoRA rank if it was already decided; else the author's, else 16.
         supervised: share of positions with loss (1.0 for prose).
+        layers: how many of the layers are trained, the last ones; None for all.
         alternatives: parameter counts of other bases by name, to name those that fit.
 
     Raises:
@@ -112,12 +114,13 @@ def plan(
         precision=precision,
         attention=attention,
         sequence_len=sequence_len,
-        adapter_params=shape.lora_params(used_rank),
+        adapter_params=shape.lora_params(used_rank) * (layers or shape.layers) // shape.layers,
         optimizer=training.optimizer,
         quantised=quantised,
         dora="yes" if training.adapter == "dora" else "no",
         device=device,
         supervised=supervised,
+        layers=layers,
     )
     budget = int(hardware.total_memory * _SHARE[hardware.backend])
     rows = None if training.micro_batch_size == "auto" else int(training.micro_batch_size)
@@ -338,7 +341,8 @@ def _smaller(work: Workload, budget: int, alternatives: Mapping[str, int]) -> st
     fitting = []
     for name, params in sorted(alternatives.items(), key=lambda item: -item[1]):
         shape = approximate_shape(params)
-        smaller = replace(work, shape=shape, adapter_params=shape.lora_params(PLANNED_RANK))
+        adapter = shape.lora_params(PLANNED_RANK)
+        smaller = replace(work, shape=shape, adapter_params=adapter, layers=None)
         if params < work.shape.params and estimate(smaller, 1, "on").total <= budget:
             fitting.append(name)
     if not fitting:

@@ -98,13 +98,14 @@ def report(
     training: Training | None = None,
     sequence_len: int | None = None,
     alternatives: Mapping[str, int] | None = None,
+    layers: int | None = None,
 ) -> DoctorReport:
-    """The report for `base`, if one with its shape and settings is given."""
+    """The report for `base`, if one with its shape and settings is given; see `plan`."""
     if base is None or shape is None or training is None:
         return DoctorReport(hardware, base)
     length = sequence_len or training.sequence_len
     try:
-        made = plan(hardware, shape, training, length, alternatives=alternatives)
+        made = plan(hardware, shape, training, length, layers=layers, alternatives=alternatives)
     except HardwareRefusal as error:
         return DoctorReport(hardware, base, refusal=str(error))
     return DoctorReport(hardware, base, plan=made, longest=length)

@@ -143,6 +143,7 @@ def given_by(
     # The two answers of a preference go through together.
     longest = max((len(row.ids) for row in split.train), default=0)
     longest = max(longest, *(pair.tokens for pair in pairs), 0)
+    model_type = str(model.get("model_type", ""))
     rank = training.lora_r if "lora_r" in training.model_fields_set else None
     planned = plan(
         hardware,
@@ -150,6 +151,7 @@ def given_by(
         training,
         longest,
         rank=rank or planned_rank(len(split.train or pairs)),
+        layers=settling.trained_layers(shape, model_type, all_layers=all_layers),
         alternatives={key: spec.params for key, spec in REGISTRY.items()},
         company=Company(ranks.world(), ranks.local_world(), shard),
     )
@@ -160,7 +162,7 @@ def given_by(
         shape,
         planned,
         split.train or sides,
-        model_type=str(model.get("model_type", "")),
+        model_type=model_type,
         packs=max(1, len(packs)),
         seed=seed,
         all_layers=all_layers,

@@ -101,6 +101,11 @@ def sequence_length(training: Training, spec: BaseSpec) -> int:
     return min(training.sequence_len, spec.effective_context)
 
 
+def trained_layers(shape: ModelShape, model_type: str, *, all_layers: bool) -> int | None:
+    """How many of the layers get an adapter, counted from the end; None for all."""
+    return max(1, shape.layers // 3) if model_type in CUTTABLE and not all_layers else None
+
+
 def settle(
     training: Training,
     spec: BaseSpec,
@@ -134,9 +139,8 @@ def settle(
         modules = tuple(training.target_modules)
     else:
         chosen("target_modules", " ".join(modules), "all linear layers learn in fewest steps")
-    layers = None
-    if model_type in CUTTABLE and not all_layers:
-        layers = max(1, shape.layers // 3)
+    layers = trained_layers(shape, model_type, all_layers=all_layers)
+    if layers is not None:
         chosen(
             "layers",
             f"last {layers} of {shape.layers}",

@@ -52,11 +52,18 @@ def _for_document(path: Path, home: Path) -> DoctorReport:
     spec, training = case.spec, case.frontmatter.training
     weights = find_weights(spec, home)
     where = "not here yet; the first training gets them" if weights is None else str(weights.path)
+    model = None if weights is None else config(weights)
+    shape = approximate_shape(spec.params) if model is None else shape_of(model)
+    hardware = detect()
+    from dlm_engine.training.settings import trained_layers
+
+    kind = "" if model is None else str(model.get("model_type", ""))
     return report(
-        detect(),
+        hardware,
         BaseFacts(spec.key, spec.params, spec.context_length, where),
-        approximate_shape(spec.params) if weights is None else shape_of(config(weights)),
+        shape,
         training,
         min(training.sequence_len, spec.effective_context),
         {key: other.params for key, other in REGISTRY.items()},
+        trained_layers(shape, kind, all_layers=False),
     )

@@ -12,11 +12,18 @@ from dlm_engine.hardware.machine import (
     measure_bf16_gain,
 )
 from dlm_engine.hardware.memory import HEAD_CHUNK, Estimate, Workload, estimate
-from dlm_engine.hardware.model_shape import ModelShape, approximate_shape, shape_of
+from dlm_engine.hardware.model_shape import (
+    CUTTABLE,
+    ModelShape,
+    approximate_shape,
+    shape_of,
+    trained_layers,
+)
 from dlm_engine.hardware.plan import Company, Plan, plan
 from dlm_engine.hardware.report import BaseFacts, DoctorReport, capabilities, report
 
 __all__ = [
+    "CUTTABLE",
     "HEAD_CHUNK",
     "BaseFacts",
     "Company",
@@ -37,4 +44,5 @@ __all__ = [
     "plan",
     "report",
     "shape_of",
+    "trained_layers",
 ]

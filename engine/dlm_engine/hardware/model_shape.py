@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from dlm_engine.errors import HardwareRefusal
+
+#: Model types whose transformer is embeddings, layers, norm and nothing else.
+CUTTABLE: Final = frozenset({"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "phi3"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +127,8 @@ def _size(config: Mapping[str, Any], name: str, default: int | None = None) -> i
             "config.json", f"{name} is {value!r}, not a size", "this base cannot be planned for"
         )
     return value
+
+
+def trained_layers(shape: ModelShape, model_type: str, *, all_layers: bool) -> int | None:
+    """How many of the layers get an adapter, counted from the end; None for all."""
+    return max(1, shape.layers // 3) if model_type in CUTTABLE and not all_layers else None

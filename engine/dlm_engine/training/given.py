@@ -19,7 +19,15 @@ from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.pairs import Pair, PreferenceRow, encode_pair, pair_packs_of
 from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.errors import TrainingError
-from dlm_engine.hardware import Company, Hardware, Plan, detect, plan, shape_of
+from dlm_engine.hardware import (
+    Company,
+    Hardware,
+    Plan,
+    detect,
+    plan,
+    shape_of,
+    trained_layers,
+)
 from dlm_engine.training import anchors, ranks
 from dlm_engine.training import settings as settling
 from dlm_engine.training.planning import planned_rank
@@ -151,7 +159,7 @@ def given_by(
         training,
         longest,
         rank=rank or planned_rank(len(split.train or pairs)),
-        layers=settling.trained_layers(shape, model_type, all_layers=all_layers),
+        layers=trained_layers(shape, model_type, all_layers=all_layers),
         alternatives={key: spec.params for key, spec in REGISTRY.items()},
         company=Company(ranks.world(), ranks.local_world(), shard),
     )

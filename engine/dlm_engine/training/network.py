@@ -31,14 +31,12 @@ from safetensors.torch import save
 from dlm_engine.bases import Weights
 from dlm_engine.data.packs import Pack
 from dlm_engine.errors import TrainingError
+from dlm_engine.hardware import CUTTABLE
 from dlm_engine.inference.rows import ROWS, settle_rows
 from dlm_engine.training.attention import attending
 from dlm_engine.training.divided import divided_of
 from dlm_engine.training.loss import head_loss
 from dlm_engine.training.lowrank import narrowable, narrowed
-
-#: Model types whose transformer is embeddings, layers, norm and nothing else.
-CUTTABLE = frozenset({"llama", "mistral", "qwen2", "qwen3", "olmo2", "smollm3", "phi3"})
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from typing import Final, Literal
 from dlm_engine.bases import BaseSpec
 from dlm_engine.data.tokens import Encoded
 from dlm_engine.document.frontmatter import Training
-from dlm_engine.hardware import ModelShape, Plan
+from dlm_engine.hardware import ModelShape, Plan, trained_layers
 from dlm_engine.training.model import Choice
-from dlm_engine.training.network import CUTTABLE
 from dlm_engine.training.planning import plan_adapter, plan_rate
 
 #: A row counts as learned when each token of its answer is this likely: then greedy
@@ -99,11 +98,6 @@ class Settings:
 def sequence_length(training: Training, spec: BaseSpec) -> int:
     """The longest row in tokens: what the author wrote, as far as the base can look back."""
     return min(training.sequence_len, spec.effective_context)
-
-
-def trained_layers(shape: ModelShape, model_type: str, *, all_layers: bool) -> int | None:
-    """How many of the layers get an adapter, counted from the end; None for all."""
-    return max(1, shape.layers // 3) if model_type in CUTTABLE and not all_layers else None
 
 
 def settle(

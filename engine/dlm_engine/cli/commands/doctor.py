@@ -21,6 +21,7 @@ from dlm_engine.hardware import (
     detect,
     report,
     shape_of,
+    trained_layers,
 )
 from dlm_engine.store import home_dir
 
@@ -55,8 +56,6 @@ def _for_document(path: Path, home: Path) -> DoctorReport:
     model = None if weights is None else config(weights)
     shape = approximate_shape(spec.params) if model is None else shape_of(model)
     hardware = detect()
-    from dlm_engine.training.settings import trained_layers
-
     kind = "" if model is None else str(model.get("model_type", ""))
     return report(
         hardware,

@@ -31,6 +31,7 @@ from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
 from dlm_engine.store.manifest import now
 from dlm_engine.store.metrics_thinning import Thinning, plan_thinning, thin
 from dlm_engine.store.opening import Store
+from dlm_engine.store.outgrown import TRIMMED_AT_ONCE, spare_logs, without_old_runs
 from dlm_engine.store.records import read_json_object
 from dlm_engine.store.versions import MadeBy, Version, highest_number
 
@@ -105,6 +106,7 @@ class GarbageKind(StrEnum):
     TEMPORARY = "left by a dead process"
     STEPS = "steps of old runs"
     REMOVED = "knows what was removed"
+    LOG = "log of a version that is gone"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,9 +132,9 @@ def plan_garbage(store: Store, keep: int, adapter: str | None = None) -> Garbage
 
     Of each adapter, the newest `keep` complete versions stay, and always the
     current and the newest complete one; rejected runs and leftovers go, and
-    incomplete folders older than the newest complete version. Of runs that are not among
-    the newest, most steps go from the metrics; their bytes are estimated. With `adapter` only
-    versions of that named one go, and nothing else.
+    incomplete folders older than the newest complete version, and the logs of what goes or is
+    gone. Of runs that are not among the newest, most steps go from the metrics; their bytes are
+    estimated. With `adapter` only versions of that named one go, and nothing else.
 
     Raises:
         UsageError: `keep` is negative. StoreError: the store is damaged.
@@ -146,6 +148,7 @@ def plan_garbage(store: Store, keep: int, adapter: str | None = None) -> Garbage
     items: list[GarbageItem] = []
     for adapter in all_adapters(store.root):
         items += _adapter_garbage(store.versions(adapter), keep)
+    items += _logs(store, {item.path for item in items})
     return Garbage((*items, *_leftovers(store), *_steps(store, plan_thinning)))
 
 
@@ -171,6 +174,8 @@ def collect_garbage(store: Store, keep: int, adapter: str | None = None) -> Garb
         if rejected:
             _remember_numbers(store)
             _remove_all(rejected)
+        if adapter is None:
+            _trim_runs(store, 1)
         # Last: to make a database smaller takes space first.
         steps = _steps(store, thin) if adapter is None else []
     return Garbage((*items, *leftovers, *steps))
@@ -244,6 +249,8 @@ def purge_store(store: Store, removed: Collection[str]) -> Garbage:
         planned = plan_purge(store, removed)
         _remember_numbers(store)
         _remove_all(planned.items)
+        # There is no text in them.
+        _remove_all(_logs(store))
     return planned
 
 
@@ -254,7 +261,7 @@ def _knows(version: Version, removed: Collection[str]) -> bool:
 
 def prune_saved(store: Store, keep: int) -> tuple[Version, ...]:
     """Remove what saves left behind, and return it: all but the newest `keep` versions that a
-    save made, of each adapter.
+    save made, of each adapter; and with them the logs and old runs of what is gone.
 
     Never removed are the current version, the newest complete one, what was exported or rolled
     back to, and what a command made, or something that left no word about it. Nothing is looked
@@ -279,6 +286,8 @@ def prune_saved(store: Store, keep: int) -> tuple[Version, ...]:
                 if version.number not in kept
             ]
         _remove_all(GarbageItem(version.path, GarbageKind.OLD, 0) for version in removed)
+        _remove_all(_logs(store))
+        _trim_runs(store, TRIMMED_AT_ONCE)
     return tuple(removed)
 
 
@@ -320,6 +329,17 @@ def _leftovers(store: Store) -> list[GarbageItem]:
     return [_item(path, GarbageKind.TEMPORARY) for path in abandoned(store.root)]
 
 
+def _logs(store: Store, going: Collection[Path] = ()) -> list[GarbageItem]:
+    return [_item(path, GarbageKind.LOG) for path in spare_logs(store, going)]
+
+
+def _trim_runs(store: Store, at_once: int) -> None:
+    manifest = without_old_runs(store, at_once)
+    if manifest is not None:
+        _remember_numbers(store)
+        store.write_manifest(manifest)
+
+
 def _steps(store: Store, ask: Callable[[Path], Thinning]) -> list[GarbageItem]:
     # Figures that cannot be read must not keep anyone from making space.
     with suppress(StoreError):
@@ -351,6 +371,9 @@ def _remove(item: GarbageItem) -> None:
     with disk_errors(item.path):
         if item.kind is GarbageKind.TEMPORARY:
             remove_tree(item.path)
+            return
+        if item.kind is GarbageKind.LOG:
+            item.path.unlink(missing_ok=True)
             return
         # Renamed first: a version half deleted must not look like a version.
         name = claim_temporary_name()

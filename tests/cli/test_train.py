@@ -356,6 +356,7 @@ def test_losses_apart_and_whether_there_is_more_are_said(
         (None, (), ""),
         (4, (), "all 4 answers that the version before knew are kept\n"),
         (3, ("Who?",), "no longer known: 'Who?'\n"),
+        (3, ("é" * 90,), f"no longer known: '{'é' * 79}…'\n"),
         (0, ("A?", "B?", "C?", "D?", "E?"), "no longer known: 'A?', 'B?', 'C?' and 2 more\n"),
     ],
 )

@@ -7,6 +7,8 @@ from typing import Final
 
 #: Questions that are named; of the others the number is told.
 NAMED: Final = 3
+#: Characters of one.
+LENGTH: Final = 80
 
 
 def retention(kept: int | None, lost: Sequence[str | None]) -> str:
@@ -20,8 +22,12 @@ def retention(kept: int | None, lost: Sequence[str | None]) -> str:
 
 
 def no_longer_known(lost: Sequence[str | None]) -> str:
-    named = [repr(question) for question in lost if question is not None][:NAMED]
+    named = [repr(_short(question)) for question in lost if question is not None][:NAMED]
     more = len(lost) - len(named)
     if not named:
         return f"no longer known: {more}"
     return f"no longer known: {', '.join(named)}" + (f" and {more} more" if more else "")
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LENGTH else f"{text[: LENGTH - 1]}…"

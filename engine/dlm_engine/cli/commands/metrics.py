@@ -11,6 +11,7 @@ import json as json_text
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -268,8 +269,11 @@ def _lost(store: Store, figures: RunFigures) -> list[dict[str, Any]]:
     """What each phase no longer knew, with its question where a version still has it."""
     if not figures.lost:
         return []
-    versions = sorted(store.versions(figures.adapter), key=lambda v: v.number, reverse=True)
-    texts = texts_of({row.key for row in figures.lost}, versions)
+    texts: dict[str, str] = {}
+    # The figures are there also where the store is damaged.
+    with suppress(StoreError):
+        versions = sorted(store.versions(figures.adapter), key=lambda v: v.number, reverse=True)
+        texts = texts_of({row.key for row in figures.lost}, versions)
     return [{**plain(row), "question": texts.get(row.key)} for row in figures.lost]
 
 

@@ -387,7 +387,7 @@ def test_a_save_that_changes_only_a_preference_learns_the_preferences_anew(
 
 def test_a_fact_added_keeps_what_is_preferred(place: Place) -> None:
     place.write(extra=QUICK)
-    place.train()
+    earlier = place.train()
     place.write(facts=(*FACTS, ("Who paints the door?", "Per does.")), extra=QUICK)
     told: list[Event] = []
     outcome = place.train(Start.FURTHER, told.append)
@@ -395,6 +395,16 @@ def test_a_fact_added_keeps_what_is_preferred(place: Place) -> None:
     starts = [e.value for e in told if isinstance(e, Choice) and e.name == "start"]
     (start,) = starts
     assert start.startswith("from the current version")
+    # What it came to is told; as it began, it was what the version before had been.
+    before, found = earlier.preference, outcome.preference
+    assert before is not None
+    assert found is not None
+    assert found.pairs == 2
+    assert found.margin_before == pytest.approx(before.margin_after, abs=1e-3)
+    assert found.accuracy_before == before.accuracy_after
+    assert found.margin_after != found.margin_before
+    summaries = sorted(place.store.root.glob("logs/*.summary.json"))
+    assert json.loads(summaries[-1].read_text())["phase"] == "sft"
     assert place.train().ending is Ending.UNCHANGED
     place.write((*PAIRS, OTHER), (*FACTS, ("Who paints the roof?", "Ida does.")), QUICK)
     told.clear()

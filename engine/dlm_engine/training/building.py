@@ -83,6 +83,10 @@ def build_further(
         return [Laid(*each) for each in lay(trainee, packs)]
 
     run = further.FurtherRun(trainee, settings, every, added, laid)
+    if given.wishes is not None:
+        # It takes no step: it says what the pairs came to that the version had learned.
+        pairs = lay_pairs(given, trainee, settings)
+        run.judge = PreferenceRun(trainee, given.wishes, settings, pairs, every, [], "")
     return Built(run, held_out(given, trainee))
 
 
@@ -113,15 +117,14 @@ def build_preferences(
     if earlier is not None:
         trainee.take_over(further.earlier_tensors(earlier.path))
         upon = adapter_sha256(earlier.path)
-    grouped = pair_packs(settings, given.pairs)
-    own = lay(trainee, [pack for pack, _ in grouped])
+    laid = lay_pairs(given, trainee, settings)
+    own = [(each.laid.pack, each.laid.trunk) for each in laid]
     kept = lay(trainee, given.packs)
     if settings.rank > first:
         aim(trainee, own, everyday, kept, first)
         trainee.train_columns_from(first)
     else:
         trainee.freeze_listening()
-    laid = [LaidPairs(Laid(*o), pairs) for o, (_, pairs) in zip(own, grouped, strict=True)]
     replayed = [Laid(*each) for each in kept]
     run = PreferenceRun(trainee, wishes, settings, laid, replayed, anchors_of(everyday), upon)
     return Built(run, held_out(given, trainee))
@@ -177,6 +180,12 @@ def lay(trainee: Trainee, packs: Sequence[Pack]) -> list[tuple[Pack, torch.Tenso
     """Packs where the trainee computes, each with what the trunk makes of it."""
     placed = [pack.to(torch.device(trainee.device)) for pack in packs]
     return [(pack, trainee.trunk(pack)) for pack in placed]
+
+
+def lay_pairs(given: Given, trainee: Trainee, settings: Settings) -> list[LaidPairs]:
+    grouped = pair_packs(settings, given.pairs)
+    own = lay(trainee, [pack for pack, _ in grouped])
+    return [LaidPairs(Laid(*o), pairs) for o, (_, pairs) in zip(own, grouped, strict=True)]
 
 
 def held_out(given: Given, trainee: Trainee) -> list[Laid]:

@@ -31,7 +31,9 @@ from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.tokens import Encoded
 from dlm_engine.store import Version
 from dlm_engine.training.checkpoint import State, StateFacts
+from dlm_engine.training.model import Preferred
 from dlm_engine.training.network import Trainee
+from dlm_engine.training.preference_run import PreferenceRun
 from dlm_engine.training.settings import Settings
 from dlm_engine.training.sft import Knowledge, Laid, Run, goal
 
@@ -192,6 +194,8 @@ class FurtherRun(Run):
         self.knowledge = Knowledge(watched)
         self._every = {row.key: row for row in (*added.new, *added.kept)}
         self._lay = lay
+        #: measures the preferences that the earlier version had learned, if it had
+        self.judge: PreferenceRun | None = None
         self._focus: dict[str, Encoded] = {}
         self._attend([*added.new, *nearest(added.new, added.kept)])
 
@@ -200,6 +204,13 @@ class FurtherRun(Run):
         self._packs_in_focus = self._lay(
             packs_of(list(self._focus.values()), self.settings.pack_tokens, self.settings.pack_rows)
         )
+
+    def begin(self) -> None:
+        if self.judge is not None:
+            self.judge.judge()
+
+    def measured(self) -> Preferred | None:
+        return None if self.judge is None else self.judge.measured()
 
     def _batch(self, step: int) -> list[Laid]:
         return self._packs_in_focus

@@ -40,7 +40,7 @@ from dlm_engine.store import (
     timestamp,
 )
 from dlm_engine.training import determinism, ranks
-from dlm_engine.training.model import EndedBy, TrainOutcome
+from dlm_engine.training.model import EndedBy, Phase, TrainOutcome
 from dlm_engine.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -119,7 +119,12 @@ class Records:
         )
 
     def write_reports(
-        self, log: RunLog, summary: TrainingRunSummary, outcome: TrainOutcome, klass: str
+        self,
+        log: RunLog,
+        summary: TrainingRunSummary,
+        outcome: TrainOutcome,
+        klass: str,
+        phase: Phase,
     ) -> None:
         assert outcome.version is not None
         held_out = outcome.validation_loss
@@ -144,7 +149,7 @@ class Records:
                 duration_seconds=outcome.seconds,
                 determinism_class=klass,
                 source_directives=self.sources,
-                phase="preference" if found else "sft",
+                phase="preference" if phase is Phase.PREFERENCE else "sft",
                 preference=PreferenceSummary(**asdict(found)) if found else None,
             )
         )

@@ -259,7 +259,7 @@ def carry_out(stage: Stage, around: Around) -> Ended:
             ended_by=ended_by,
         )
         with _after_the_commit(tell):
-            records.write_reports(log, summary, outcome, klass)
+            records.write_reports(log, summary, outcome, klass, stage.phase)
     if check.writes:
         with _after_the_commit(tell):
             write_lock(store, records.lock_file(klass, run_id))

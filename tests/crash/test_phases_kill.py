@@ -2,8 +2,8 @@
 
 Half of the moments are by the clock, half right before one of the run's operations on files.
 Whatever was going on, the store opens, and going on (or running it again where there is nothing
-to go on with) ends in the bytes of a run that nobody killed. With the 50 of plain training
-(`test_train_kill.py`) that is 100.
+to go on with) ends in the bytes of a run that nobody killed. So do the 50 of plain training
+(`test_train_kill.py`), which makes 100.
 """
 
 from __future__ import annotations
@@ -11,27 +11,32 @@ from __future__ import annotations
 import hashlib
 import random
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from tests.crash.checks import (
+    DLM_ID,
+    adapters,
+    all_bytes,
+    interrupted,
+    require_settled,
+    require_whole,
+)
 from tests.crash.forks import Ended, Forks, Order, forks
 from tests.tiny import FACTS, document_text, write_base
 from tests.training.named import HARBOUR, KITCHEN, named_text
 
 from dlm_engine.data.token_cache import TokenCache
 from dlm_engine.inference.gate import WEIGHTS_NAME, read_gate
-from dlm_engine.store import RunStatus, Store, prune_saved, read_metrics, token_cache_path
+from dlm_engine.store import Store, prune_saved, token_cache_path
 from dlm_engine.store.layout import checkpoint_path, gate_path
 from dlm_engine.training.checkpoint import STATE_NAME
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-DLM_ID = "01HZ4X7TGZM3J1A2B3C4D5E6F7"
 SHORT = "training:\n  num_epochs: 2\n"
 PREFERENCES = SHORT + (
     "  preference:\n    hyperparams:\n      num_epochs: 2\n      learning_rate: 0.01\n"
@@ -128,38 +133,10 @@ def order(start: str = "auto", job: str = "train", keep_saved: int | None = None
 # --- what holds after a kill, and after going on -----------------------------------------------
 
 
-def adapters(store: Store) -> list[str | None]:
-    return [None, *store.adapters()]
-
-
-def require_whole(home: Path) -> None:
-    """As it was left by the kill, before anything was put in order."""
-    store = Store(home, DLM_ID)
-    for adapter in adapters(store):
-        for version in store.versions(adapter):
-            assert version.complete
-            version.verify()
-        # Nothing points at a first version that was just made; the next run puts that right.
-        assert store.current(adapter) is not None or len(store.versions(adapter)) <= 1
-
-
-def interrupted(home: Path) -> int:
-    """How many runs the figures show as interrupted; none is shown as going on."""
-    states = [run.status for run in read_metrics(Store(home, DLM_ID).root).runs]
-    assert set(states) <= {RunStatus.TRAINED, RunStatus.INTERRUPTED}
-    return states.count(RunStatus.INTERRUPTED)
-
-
 def current_bytes(home: Path) -> dict[str | None, str | None]:
     store = Store(home, DLM_ID)
     current = {adapter: store.current(adapter) for adapter in adapters(store)}
     return {a: v.adapter_sha256() for a, v in current.items() if v}
-
-
-def all_bytes(home: Path) -> dict[tuple[str | None, int], str | None]:
-    store = Store(home, DLM_ID)
-    versions = [v for adapter in adapters(store) for v in store.versions(adapter)]
-    return {(v.adapter, v.number): v.adapter_sha256() for v in versions}
 
 
 def gate_bytes(home: Path) -> list[str]:
@@ -179,17 +156,6 @@ def require_gate_of_current(home: Path, *, wanted: bool) -> bytes:
     numbers = {name: version.number for name, version in current.items() if version}
     assert gate.config.adapter_versions == numbers
     return (gate_path(store.root) / WEIGHTS_NAME).read_bytes()
-
-
-def require_settled(home: Path) -> None:
-    """After going on: nothing is left to put in order, and the caches are sound."""
-    require_whole(home)
-    store = Store(home, DLM_ID)
-    assert store.recover().actions == []
-    assert [path for path in home.rglob("*") if "tmp-" in path.name] == []
-    assert [a for a in adapters(store) if checkpoint_path(store.root, a).exists()] == []
-    with closing(sqlite3.connect(token_cache_path(home))) as database:
-        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def holding(home: Path, texts: tuple[str, ...]) -> list[Path]:

@@ -1,149 +1,97 @@
-"""Training is killed with SIGKILL at 50 random moments, from its first read to its commit.
+"""Plain training is killed with SIGKILL at 50 random moments, from its first read to its commit.
 
-Whatever it was doing, the store opens with a version that is whole and at least as new as
-the last one the run had told of, and training goes on from there. The runs are forked from
-one process that has paid for torch once and never used more than one thread, because the
-threads of a numerical library do not survive a fork.
+Half of the moments are by the clock, half right before one of the run's operations on files. Ten
+kills hit the same store, one version after another. Whatever was going on, the store opens with
+every version it had told of, and going on (or beginning again, where there is nothing to go on
+with) ends in the bytes of a run that nobody killed.
 """
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from tests.crash.nursery import Nursery, number_in
-from tests.tiny import document_text, write_base
+from tests.crash.checks import DLM_ID, all_bytes, interrupted, require_settled, require_whole
+from tests.crash.forks import Forks, Order, forks
+from tests.tiny import FACTS, document_text, write_base
 
 from dlm_engine.store import Store
+from dlm_engine.store.layout import checkpoint_path
+from dlm_engine.training.checkpoint import STATE_NAME
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
-DLM_ID = "01HZ4X7TGZM3J1A2B3C4D5E6F7"
 MOMENTS = 50
 KILLS_PER_STORE = 10
 
-NURSERY = """
-import os, sys
-os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", DLM_THREADS="1")
-from pathlib import Path
-from dlm_engine.training import polite
-polite.prepare()
-import torch
-torch.set_num_threads(1)
-import peft, transformers
-from transformers import AutoModelForCausalLM, LlamaForCausalLM, PreTrainedTokenizerFast
-from dlm_engine import jobs
-from dlm_engine.inference import loading
-from dlm_engine.training import aim, anchors, checkpoint, determinism, network, session, sft
-# Fewer everyday questions: a run of half a second puts more kills into its commit.
-anchors.ANCHORS = anchors.ANCHORS[:2]
 
-def train_for_ever(document, home):
-    while True:
-        outcome = jobs.train(
-            jobs.TrainRequest(document, home, start=jobs.Start.FRESH, max_steps=2)
-        )
-        os.write(1, b"committed %d\\n" % outcome.version)
+@dataclass(frozen=True)
+class Whole:
+    """A run that nobody killed: its seconds, its operations on files, the hash of its adapter."""
 
-for line in sys.stdin:
-    child = os.fork()
-    if child == 0:
-        try:
-            train_for_ever(Path(sys.argv[1]), Path(line.strip()))
-        finally:
-            os._exit(1)
-    os.write(1, b"started %d\\n" % child)
-    os.waitpid(child, 0)
-    os.write(1, b"gone\\n")
-"""
+    seconds: float
+    operations: int
+    digest: str | None
 
 
 @pytest.fixture
-def document(tmp_path: Path) -> Path:
-    path = tmp_path / "facts.dlm"
-    path.write_text(document_text(str(write_base(tmp_path / "base"))))
-    return path
+def runs() -> Iterator[Forks]:
+    with forks() as started:
+        yield started
 
 
-@pytest.fixture
-def nursery(document: Path) -> Iterator[Nursery]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    with subprocess.Popen(
-        [sys.executable, "-c", NURSERY, str(document)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env=environment,
-    ) as process:
-        yield Nursery(process)
-        process.kill()
-
-
-def test_a_kill_at_any_moment_of_training_loses_nothing(nursery: Nursery, tmp_path: Path) -> None:
-    lap, first = one_run(nursery, tmp_path / "measured")
+def test_a_kill_at_any_moment_of_training_loses_nothing(runs: Forks, tmp_path: Path) -> None:
+    base, document = str(write_base(tmp_path / "base")), tmp_path / "facts.dlm"
+    # Each version is of another document, or there would be nothing to go on with after the first.
+    answers = (f"It is number {n}." for n in range(KILLS_PER_STORE))
+    short = "training:\n  num_epochs: 3\n"
+    texts = [document_text(base, ((FACTS[0][0], a), *FACTS[1:]), short) for a in answers]
+    wholes = [whole(runs, document, text, tmp_path / "whole") for text in texts]
+    digests = [each.digest for each in wholes]
+    assert len(set(digests)) == KILLS_PER_STORE
     chance = random.Random(20260103)
-    within_commit, acknowledged_in_all, numbers_after = 0, 0, 0
+    resumed, anew, late = 0, 0, 0
     for moment in range(MOMENTS):
         home = tmp_path / f"home-{moment // KILLS_PER_STORE}"
-        store = Store(home, DLM_ID)
-        told = whole_number(store)
-
-        child = nursery.start(home)
-        # Each fiftieth of the time a run takes has its kill, so none of its parts is left out.
+        store, told = Store(home, DLM_ID), moment % KILLS_PER_STORE
+        # Each fiftieth of a run has its kill, so none of its parts is left out.
         share = (moment * 21 % MOMENTS + chance.random()) / MOMENTS
-        deadline = time.monotonic() + share * (first + lap / 4)
-        while (left := deadline - time.monotonic()) > 0 and (line := nursery.line(left)):
-            told = number_in(line)
-        told = max(told, nursery.kill(child))
+        document.write_text(texts[told])
+        order = Order(str(document), str(home))
+        if moment // KILLS_PER_STORE % 2:
+            killed = replace(order, dies_at=1 + int(share * wholes[told].operations))
+            ended = runs.run(killed)
+        else:
+            ended = runs.run(order, share * wholes[told].seconds)
 
-        seen = whole_number(store)
-        assert seen >= told
-        within_commit += bool(store.recover().actions)
-        assert store.recover().actions == []
-        assert whole_number(store) >= seen
-        assert [path for path in home.rglob("*") if "tmp-" in path.name] == []
-        manifest = store.read_manifest()
-        runs = [run.adapter_version for run in manifest.training_runs] if manifest else []
-        assert runs == list(range(1, whole_number(store) + 1))
-        acknowledged_in_all += told
-        if moment % KILLS_PER_STORE == KILLS_PER_STORE - 1:
-            numbers_after += next_run_succeeds(nursery, home)
-    # Otherwise no kill fell into a commit, or none after one, and nothing was tested.
-    assert within_commit >= 1
-    assert acknowledged_in_all >= 1
-    assert numbers_after >= MOMENTS // KILLS_PER_STORE
+        require_whole(home)
+        committed = len(store.versions()) - told
+        assert committed == 1 or (committed == 0 and ended.killed)
+        kept = (checkpoint_path(store.root, None) / STATE_NAME).exists()
+        gone_on = runs.run(replace(order, start="resume"))
+        if gone_on.error:
+            assert not committed
+            assert not kept
+            assert runs.run(order).error == ""
+        late, resumed = late + committed, resumed + (kept and not committed)
+        anew += bool(gone_on.error)
+        assert all_bytes(home) == {(None, n + 1): d for n, d in enumerate(digests[: told + 1])}
+        require_settled(home)
+        interrupted(home)
+    # Otherwise one of the ways on was never gone.
+    assert min(resumed, anew, late) >= 3, (resumed, anew, late)
 
 
-def one_run(nursery: Nursery, home: Path) -> tuple[float, float]:
-    """Seconds of a run in a process that has already made one, and of the first."""
-    child = nursery.start(home)
+def whole(runs: Forks, document: Path, text: str, home: Path) -> Whole:
+    document.write_text(text)
     began = time.monotonic()
-    at = []
-    for number in (1, 2, 3):
-        assert number_in(nursery.line(120)) == number
-        at.append(time.monotonic())
-    nursery.kill(child)
-    return at[2] - at[1], at[0] - began
-
-
-def next_run_succeeds(nursery: Nursery, home: Path) -> int:
-    before = whole_number(Store(home, DLM_ID))
-    child = nursery.start(home)
-    number = number_in(nursery.line(120))
-    nursery.kill(child)
-    assert number == before + 1
-    return number
-
-
-def whole_number(store: Store) -> int:
-    """The number of the current version, every file of it checked; 0 where there is none yet."""
-    version = store.current()
-    if version is None:
-        return 0
-    version.verify()
-    return version.number
+    ended = runs.run(Order(str(document), str(home)))
+    seconds = time.monotonic() - began
+    assert ended.error == ""
+    current = Store(home, DLM_ID).current()
+    assert current is not None
+    return Whole(seconds, ended.operations, current.adapter_sha256())

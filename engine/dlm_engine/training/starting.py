@@ -124,8 +124,10 @@ def addition_to(given: Given, current: Version | None, facts: StateFacts | None)
 
 
 def forget_state_of(case: Case, fingerprint: str) -> None:
-    """Remove what a kill right after the commit left; the state of another run stays."""
+    """Remove what a kill right after the commit left, also a folder whose state it had removed; the
+    state of another run stays."""
     folder = checkpoint_path(case.store.root, case.adapter)
-    left = facts_in(folder)
-    if left is not None and left.fingerprint == fingerprint:
-        shutil.rmtree(folder, ignore_errors=True)
+    with suppress(TrainingError):
+        left = checkpoint.read_facts(folder)
+        if left is None or left.fingerprint == fingerprint:
+            shutil.rmtree(folder, ignore_errors=True)

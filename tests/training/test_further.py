@@ -23,6 +23,7 @@ from dlm_engine.jobs import (
     ExportJob,
     ExportOptions,
     MadeBy,
+    Progress,
     PromptRequest,
     Start,
     TrainOutcome,
@@ -32,9 +33,9 @@ from dlm_engine.jobs import (
     prompt,
     train,
 )
-from dlm_engine.store import Store, read_ledger, rollback
+from dlm_engine.store import Store, checkpoint_path, read_ledger, rollback
 from dlm_engine.training.aim import aim, aim_further, survey
-from dlm_engine.training.checkpoint import StateFacts, read_facts
+from dlm_engine.training.checkpoint import STATE_NAME, StateFacts, read_facts
 from dlm_engine.training.further import Addition, FurtherRun, addition, nearest, settle_further
 from dlm_engine.training.sft import Laid
 
@@ -448,6 +449,54 @@ def test_a_cancelled_addition_leaves_the_version_and_no_state(place: Place) -> N
     assert current is not None
     assert current.number == 1
     assert not (store.root / "checkpoint").exists()
+    assert place.train(Start.FURTHER).version == 2
+
+
+def first_step(events: list[Event]) -> int:
+    return next(e.step for e in events if isinstance(e, Progress))
+
+
+def stop(place: Place) -> None:
+    """A whole run that is cancelled after its first step."""
+    taken: list[Event] = []
+    request = TrainRequest(place.document, place.home, start=Start.FRESH)
+    train(request, taken.append, lambda: any(isinstance(e, Progress) for e in taken))
+
+
+def test_what_a_limit_ended_is_gone_on_from(place: Place) -> None:
+    straight = place.tensors()
+    request = TrainRequest(place.document, place.home, start=Start.FRESH, max_steps=2)
+    assert train(request).finished is False
+    told: list[Event] = []
+    assert place.train(Start.FURTHER, told.append).finished
+    assert first_step(told) == 3
+    after = place.tensors()
+    assert all(torch.equal(after[name], tensor) for name, tensor in straight.items())
+
+
+def test_what_a_cancel_left_is_gone_on_from(place: Place) -> None:
+    place.write(LATER)
+    stop(place)
+    told: list[Event] = []
+    assert place.train(Start.FURTHER, told.append).version == 2
+    assert (start_told(told), first_step(told)) == ([], 2)
+
+
+def test_an_addition_that_a_limit_ended_is_added_to(place: Place) -> None:
+    place.write(LATER)
+    request = TrainRequest(place.document, place.home, start=Start.FURTHER, max_steps=1)
+    assert train(request).learned < 4
+    told: list[Event] = []
+    assert place.train(Start.FURTHER, told.append).version == 3
+    assert start_told(told)[0][0].startswith("from the current version")
+
+
+def test_a_damaged_state_is_no_hindrance(place: Place) -> None:
+    stop(place)
+    store = Store(place.home, "01HZ4X7TGZM3J1A2B3C4D5E6F7")
+    state = checkpoint_path(store.root, None) / STATE_NAME
+    state.write_bytes(state.read_bytes()[:-8])
+    place.write(LATER)
     assert place.train(Start.FURTHER).version == 2
 
 

@@ -266,6 +266,18 @@ def test_max_steps_is_of_each_phase(place: Place, tmp_path: Path) -> None:
     assert place.train(Start.RESUME).adapter_sha256 == straight.adapter_sha256
 
 
+def test_an_editors_next_training_goes_on_with_either_phase(place: Place, tmp_path: Path) -> None:
+    straight = Place(place.document, tmp_path / "other", place.base).train()
+    told: list[Event] = []
+    assert place.train(Start.FURTHER, tell=told.append, max_steps=1).finished is False
+    assert any("wait for another training" in message for message in said(told))
+    assert place.train(Start.FURTHER, max_steps=3).finished is False
+    told.clear()
+    last = place.train(Start.FURTHER, tell=told.append)
+    assert (last.adapter_sha256, last.finished) == (straight.adapter_sha256, True)
+    assert steps(told) == WHOLE[WHOLE.index("preference 4") :]
+
+
 def test_a_time_limit_holds_for_both_phases(place: Place) -> None:
     told: list[Event] = []
     assert place.train(tell=told.append, time_limit=1e-9).version == 1

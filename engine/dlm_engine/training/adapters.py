@@ -64,6 +64,7 @@ def train_adapters(
     sessions = [(part, session_for(part)) for part in parts]
     outcomes: list[TrainOutcome] = []
     clock = _Clock(request.time_limit)
+    waiting = False
     with case.store.lock("training"):
         case.store.recover()
         ensure_space(case.store.root, space_needed * len(parts))
@@ -76,6 +77,7 @@ def train_adapters(
                 continue
             if clock.over:
                 tell(Status(f"adapter {part.adapter}: no time left, not trained now"))
+                waiting = True
                 continue
             if outcomes and cancelled():
                 outcomes.append(TrainOutcome(Ending.CANCELLED, adapter=part.adapter))
@@ -88,6 +90,7 @@ def train_adapters(
             if outcome.ending is Ending.CANCELLED:
                 break
         whole = _together(outcomes, time.monotonic() - began)
+        whole = replace(whole, finished=whole.finished and not waiting)
         if whole.ending is Ending.CANCELLED or not case.frontmatter.training.gate.enabled:
             return whole
         gate = gate_for()

@@ -47,7 +47,8 @@ _MOST_RANK = 96
 #: Kept rows trained along with each new one.
 _NEAREST = 4
 _MOST_NEAREST = 16
-_STEPS = 30
+#: An addition takes no more.
+STEPS = 30
 _WARMUP = 2
 #: Share of words that two questions have in common when one is the other, edited.
 _SAME = 0.5
@@ -164,8 +165,8 @@ def settle_further(settings: Settings, added: Addition) -> Settings:
         alpha=added.grown_alpha,
         schedule="constant",
         warmup_steps=_WARMUP,
-        horizon=_STEPS,
-        cap=_STEPS,
+        horizon=STEPS,
+        cap=STEPS,
         least=0,
         anchors_per_step=0,
         anchor_weight=0.0,

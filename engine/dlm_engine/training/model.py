@@ -23,8 +23,8 @@ class Start(StrEnum):
     """Where training starts.
 
     auto: anew, unless the current version already is of this document. fresh: anew in any
-    case. resume: where a run stopped. further: from the current version, to learn what is new
-    in the document; anew where that cannot be done.
+    case. resume: where a run stopped. further: where a run over the same document stopped, else
+    from the current version, to learn what is new in it; anew where that cannot be done.
     """
 
     AUTO = "auto"

@@ -281,7 +281,9 @@ class _Session:
         facts = read(current.path) if current else None
         if current and facts and facts.fingerprint == fingerprint and facts.finished:
             current.verify()
-            if request.start is not Start.FRESH:
+            further = request.start is Start.FURTHER
+            lacks = further and starting.lacks_something(self.given, current, facts)
+            if request.start is not Start.FRESH and not lacks:
                 starting.forget_state_of(self.case, fingerprint)
                 return self._unchanged(current, facts)
         state = starting.state_to_resume(self.given, request, current)
@@ -320,7 +322,7 @@ class _Session:
                 self.asked,
             )
             added = None
-            if request.start is Start.FURTHER and learned is None:
+            if request.start is Start.FURTHER and learned is None and state is None:
                 found = starting.addition_to(self.given, current, facts)
                 if isinstance(found, str):
                     self.tell(Choice("start", "anew", found))
@@ -370,8 +372,9 @@ class _Session:
             if seconds is not None:
                 seconds -= ended.trained_seconds
             if not ended.finished or (seconds is not None and seconds <= 0):
-                self.tell(Status("the preferences wait for --resume: this run ended before them"))
-                return ended.outcome
+                on = "another training" if self.request.start is Start.FURTHER else "--resume"
+                self.tell(Status(f"the preferences wait for {on}: this run ended before them"))
+                return replace(ended.outcome, finished=False)
             learned, steps = self.case.version(None), ended.outcome.steps
         assert given.wishes is not None
         self.tell(Status(f"learning {len(pairs)} preferences ({given.wishes.objective})"))

@@ -6,6 +6,7 @@ Each of these reads what the store has and changes nothing of it, but for what a
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 from dlm_engine.case import Case
@@ -24,11 +25,14 @@ _OF_A_WHOLE_RUN = ("lr_scheduler", "warmup_ratio")
 
 
 def state_to_resume(given: Given, request: TrainRequest, current: Version | None) -> State | None:
-    """What `--resume` goes on with; None where nothing is to be resumed.
+    """What `--resume` goes on with, or a run further with what a limit or a cancel left of the
+    same document; None where nothing is to be resumed.
 
     Raises:
-        TrainingError: there is nothing to go on with, or it is of another document.
+        TrainingError: `--resume` has nothing to go on with, or it is of another document.
     """
+    if request.start is Start.FURTHER:
+        return _left(given, current)
     if request.start is not Start.RESUME:
         return None
     state = checkpoint.read_state(checkpoint_path(given.case.store.root, given.case.adapter))
@@ -46,6 +50,31 @@ def state_to_resume(given: Given, request: TrainRequest, current: Version | None
     return state
 
 
+def _left(given: Given, current: Version | None) -> State | None:
+    """Where an earlier run over what `given` is stopped; of another run, or damaged, it is as
+    good as none."""
+    kept = checkpoint_path(given.case.store.root, given.case.adapter)
+    for folder in (kept, *((current.path,) if current else ())):
+        with suppress(TrainingError):
+            facts = checkpoint.read_facts(folder)
+            if facts is None or facts.finished or not _is_same_run(given, facts):
+                continue
+            if current is not None and folder == current.path:
+                current.verify()
+            return checkpoint.read_state(folder)
+    return None
+
+
+def _is_same_run(given: Given, facts: StateFacts) -> bool:
+    """Whether a run over `given` without flags takes the steps of the one that `facts` are of."""
+    if facts.asked is not None and facts.asked.early_stop is not None:
+        return False
+    upon = facts.preference.upon if facts.preference else ""
+    return facts.fingerprint in (given.fingerprint(), given.rows_fingerprint()) and (
+        not upon or _knows_the_rows(given, upon) is not None
+    )
+
+
 def version_that_knows_the_rows(
     given: Given, request: TrainRequest, state: State | None
 ) -> Version | None:
@@ -61,14 +90,10 @@ def version_that_knows_the_rows(
     upon = state.preference.upon if state and state.preference else None
     alone = request.phase is Phase.PREFERENCE
     if request.start is not Start.FRESH or alone:
-        rows = given.rows_fingerprint()
-        for version in reversed(given.case.store.versions(given.case.adapter)):
-            facts = _facts_of(version)
-            if facts is None or facts.fingerprint != rows or not facts.finished:
-                continue
-            if upon is None or adapter_sha256(version.path) == upon:
-                version.verify()
-                return version
+        version = _knows_the_rows(given, upon)
+        if version is not None:
+            version.verify()
+            return version
     if upon is not None:
         raise TrainingError(
             "--resume",
@@ -81,6 +106,19 @@ def version_that_knows_the_rows(
             "no version knows the questions, answers and prose of the document as it is now",
             "train with --phase all",
         )
+    return None
+
+
+def _knows_the_rows(given: Given, upon: str | None) -> Version | None:
+    """The newest version that a finished run over the document's rows made, with the adapter of
+    which `upon` is the SHA-256 where that is said."""
+    rows = given.rows_fingerprint()
+    for version in reversed(given.case.store.versions(given.case.adapter)):
+        facts = _facts_of(version)
+        if facts is None or facts.fingerprint != rows or not facts.finished:
+            continue
+        if upon is None or adapter_sha256(version.path) == upon:
+            return version
     return None
 
 
@@ -121,6 +159,14 @@ def addition_to(given: Given, current: Version | None, facts: StateFacts | None)
     if prose and reads_prose(training, rows)[0]:
         return "there is new prose, which is read in passes"
     return found
+
+
+def lacks_something(given: Given, current: Version, facts: StateFacts) -> bool:
+    """Whether the `current` version is an addition that a limit ended before all was known. Its
+    state is as of a finished run, as nobody can resume it; it can be added to."""
+    rank, _ = further.earlier_shape(current.path)
+    ended = facts.step >= further.STEPS or all(facts.known.values())
+    return facts.preference is None and rank > given.settings.rank and not ended
 
 
 def forget_state_of(case: Case, fingerprint: str) -> None:

@@ -7,6 +7,7 @@ that is obeyed at the next word the job says, after that within a step or a toke
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -104,13 +105,16 @@ def train(params: Train, context: Context) -> Result:
     """Train; see `jobs.train`."""
 
     adapter: str | None = None
+    late = False
 
     def tell(event: jobs.Event) -> None:
-        nonlocal adapter
+        nonlocal adapter, late
         if isinstance(event, jobs.Choice) and event.name == "adapter":
             adapter = event.value
         if isinstance(event, jobs.Progress):
             context.begun = True
+            in_time = event.elapsed < (params.max_seconds or math.inf)
+            late = not in_time or event.step == params.max_steps
             context.progress(_step(params, event, context.id, adapter))
         elif isinstance(event, jobs.Status):
             context.phase(Phase.TRAINING if context.begun else Phase.PREPARING, event.message)
@@ -148,6 +152,9 @@ def train(params: Train, context: Context) -> Result:
         seconds=outcome.seconds,
         text="" if outcome.preference is None else str(outcome.preference),
         lost=outcome.lost,
+        # An addition cannot be resumed, and calls itself finished; what it lacks is added anew.
+        limited=outcome.ending is not jobs.Ending.EMPTY
+        and (not outcome.finished or (late and outcome.learned < outcome.rows)),
     )
 
 

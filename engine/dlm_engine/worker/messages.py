@@ -237,7 +237,8 @@ class Result:
     `outcome` is "trained", "unchanged" or "empty"; `version` the one trained, asked or exported,
     None where several named adapters were; `content` the digest of the document that a training
     read; `lost` the questions that the version before knew and this one does not. `shares` says
-    what each named adapter had to do with it.
+    what each named adapter had to do with it. `limited`: a limit ended the training, and another
+    one goes on from there.
     """
 
     ending: Ending
@@ -256,6 +257,7 @@ class Result:
     files: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     shares: tuple[Share, ...] = ()
+    limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

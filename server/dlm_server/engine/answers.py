@@ -41,6 +41,7 @@ class Answers:
 
     def view(self, uri: str) -> Mapping[str, SectionResult]:
         """The results of a document, for a snapshot of it."""
+        self.outdate(uri)
         found = self._followed(uri)
         return found.by_section() if found is not None else {}
 
@@ -147,15 +148,26 @@ class Answers:
                 results.follow(document.live)
         self._changed(uri, now=True)
 
-    def outdate(self, uri: str, current: Mapping[str | None, int]) -> None:
-        """These versions are current, by adapter: answers of others are stale until asked again."""
-        results = self._followed(uri)
-        for result in list(results or ()):
-            newest = current.get(result.adapter)
-            if result.model_version != newest and result.verdict in _ANSWERED:
-                assert results is not None
+    def outdate(self, uri: str) -> None:
+        """Answers of versions that are not current are stale until asked again. Looked up each
+        time, because other windows and terminals train as well; that takes a few `stat` calls."""
+        if self._has_outdated(uri):
+            self._changed(uri)
+
+    def _has_outdated(self, uri: str) -> bool:
+        results, document = self._followed(uri), self._session.document(uri)
+        if not results or document is None:
+            return False
+        view = self._session.providers.trained(document.live)
+        if view is None:
+            return False
+        found = False
+        for result in list(results):
+            newest = view.current.get(result.adapter)
+            if result.model_version != newest and result.verdict in _ANSWERED - {"stale"}:
                 results.change(result.key, verdict="stale")
-        self._changed(uri)
+                found = True
+        return found
 
     # --- documents -----------------------------------------------------------------------
 
@@ -172,6 +184,7 @@ class Answers:
 
     def tell(self, uri: str) -> None:
         """Send the results of a document."""
+        self._has_outdated(uri)
         document = self._session.document(uri)
         results = self._followed(uri)
         snapshot = self._session.snapshot(uri)

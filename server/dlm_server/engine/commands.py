@@ -289,7 +289,6 @@ def rollback(session: Session, argument: OfVersion) -> Pending:
     params = Rollback(str(target.path), argument.version, adapter=argument.adapter)
 
     def value(result: Result) -> dict[str, Any]:
-        engine.forget_content(target.uri)
         engine.model_changed(target.uri)
         return {"version": result.version}
 

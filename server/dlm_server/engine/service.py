@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -51,6 +52,16 @@ _TITLES: Final[Mapping[JobKind, str]] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Where there is nothing to train: a text of this digest, in this home, with these versions
+    current. Another window or a terminal may have made others current."""
+
+    home: str | None
+    digest: str
+    current: Mapping[str | None, int]
+
+
 class Engine:
     """See the module. One per session; `engine_of` gives it."""
 
@@ -66,7 +77,8 @@ class Engine:
         self._shown: Shown | None = None
         self._run_id = 0
         self._numbers = 0
-        self._learned: dict[str, str] = {}
+        #: what the store knew after the last training from here
+        self._learned: dict[str, _Known] = {}
         self._settling: dict[str, Timer] = {}
         self._status = Paced(session, self._tell_status)
         session.providers.results = lambda document: self.answers.view(document.uri)
@@ -87,6 +99,7 @@ class Engine:
         document = self.session.document(uri)
         if document is None:
             return
+        self.answers.outdate(uri)
         save = Save(document.path, reason, lambda: self._armed(document.live))
         if verdict(save, self.session.settings) is not Verdict.TRAIN:
             return
@@ -121,13 +134,21 @@ class Engine:
             count = f"{content.errors} error{'s' * (content.errors > 1)}"
             self.remark(f"not trained: the document has {count}")
             return
-        known = self._learned.get(uri) == content.digest and not self._trains(uri)
-        if known or self.queue.knows(uri, content.digest):
+        learned, current = self._learned.get(uri), self._current(document.live)
+        same = learned is not None and learned == self._known(content.digest, current)
+        if (same and not self._trains(uri)) or self.queue.knows(uri, content.digest):
             self.remark(None)
             return
         self.remark(None)
         why, digest = "the document was saved", content.digest
         self.train(uri, document.path, why, digest, self._say_trouble, made_by="save")
+
+    def _current(self, live: LiveDocument) -> Mapping[str | None, int]:
+        view = self.session.providers.trained(live)
+        return view.current if view is not None else {}
+
+    def _known(self, digest: str, current: Mapping[str | None, int]) -> _Known:
+        return _Known(self.session.settings.home, digest, current)
 
     def _trains(self, uri: str) -> bool:
         jobs = [*self.queue.waiting, *([self.queue.running] if self.queue.running else [])]
@@ -143,12 +164,14 @@ class Engine:
         made_by: Literal["command", "save"] = "command",
         accept: Accept = NOTHING,
     ) -> Job:
-        """Put a bounded training of the saved file in line; a newer one takes its place."""
+        """Put a training of the saved file in line, a bounded one after a save; a newer one takes
+        its place."""
         settings = self.session.settings
+        bounded = made_by == "save"
         params = Train(
             str(path),
-            settings.train_max_steps,
-            settings.train_max_seconds,
+            settings.train_max_steps if bounded else None,
+            settings.train_max_seconds if bounded else None,
             WAIT_SECONDS,
             made_by,
             settings.train_keep_versions,
@@ -167,8 +190,13 @@ class Engine:
         self.model_changed(uri)
         if result.ending is not Ending.DONE:
             return
-        if result.content is not None:
-            self._learned[uri] = result.content
+        self._learned.pop(uri, None)
+        document = self.session.document(uri)
+        if result.content is not None and not result.limited and document is not None:
+            now = self._current(document.live)
+            if result.version is not None:
+                now = {None: result.version}
+            self._learned[uri] = self._known(result.content, now)
         if result.lost:
             from lsprotocol import types as lsp
 
@@ -179,10 +207,7 @@ class Engine:
 
     def model_changed(self, uri: str) -> None:
         """Another version may be current: what is shown of the old one is out of date."""
-        document = self.session.document(uri)
-        view = self.session.providers.trained(document.live) if document else None
-        if view is not None:
-            self.answers.outdate(uri, view.current)
+        self.answers.outdate(uri)
         self.session.refresh("codeLens", "inlayHint")
         self.session.publisher.surroundings_changed()
 
@@ -193,10 +218,6 @@ class Engine:
             from lsprotocol import types as lsp
 
             self.session.show_message(lsp.MessageType.Error, f"not trained: {result.trouble}")
-
-    def forget_content(self, uri: str) -> None:
-        """The next save trains, whatever was learned before (after a rollback)."""
-        self._learned.pop(uri, None)
 
     # --- asking --------------------------------------------------------------------------
 
@@ -364,7 +385,8 @@ class Engine:
         if said.loss is not None:
             told["loss"] = said.loss
         if said.adapter is not None:
-            told["adapter"] = said.adapter
+            # The second as dlm-lsp has it.
+            told["adapter"] = told["adapter_name"] = said.adapter
         self.session.notify("dlm/trainingProgress", told)
 
     def _next_run(self, job: Job) -> int:

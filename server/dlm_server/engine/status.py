@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from dlm_engine.worker.messages import Ending, Progress, Result
 from dlm_engine.worker.words import for_editors
 from dlm_server.engine.client import State
 from dlm_server.engine.queue import Job, JobKind
+
+_LIMITED: Final = "a limit for saves ended it, press Train to go on"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,15 @@ def message_of(kind: JobKind, result: Result) -> str:
     if result.outcome == "empty":
         return "nothing to learn"
     if result.outcome == "unchanged":
-        if result.version is None:
-            return "nothing new to learn"
-        return f"nothing new to learn, version {result.version} is current"
+        said = "nothing new to learn"
+        if result.limited:
+            return f"not trained further: {_LIMITED}"
+        return said if result.version is None else f"{said}, version {result.version} is current"
     known = f"{result.known} of {result.rows} known " if result.rows else ""
     version = "trained" if result.version is None else f"version {result.version}"
     said = f"{version}: {known}after {result.steps} steps, {result.seconds:.1f} s"
-    return f"{said}; {result.text}" if result.text else said
+    more = [result.text] if result.text else []
+    return "; ".join([said, *more, *([_LIMITED] if result.limited else [])])
 
 
 def forgotten(lost: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ import pytest
 from tests.server.engine.editor import AFTER_DELAY, FOCUS_OUT, Editor
 from tests.server.engine.places import LONG, Place, ended
 
-from dlm_engine.store import write_atomic
+from dlm_engine.store import rollback, write_atomic
 
 pytestmark = [pytest.mark.slow]
 
@@ -255,6 +255,45 @@ def test_a_rollback_makes_the_next_save_train_again(editor: Editor, place: Place
     )
     editor.wait(lambda _: not _remarked(editor, uri))
     assert "does not exist" in editor.refused("dlm.rollback", uri=uri, version=99)
+
+
+def test_a_version_that_a_terminal_made_current_outdates_answers_and_what_was_learned(
+    editor: Editor, place: Place
+) -> None:
+    uri = editor.open(place.path)
+    changed = place.text.replace("4417", "9032")
+    editor.save(uri, place.path, changed)
+    editor.status(ended(uri, "probe"))
+    editor.results(lambda r: r["items"] and r["items"][0]["modelVersion"] == 2)
+    before = editor.count("dlm/sectionResults")
+    rollback(place.store, 1)
+    editor.save(uri, place.path, changed, AFTER_DELAY)
+    editor.results(lambda r: r["items"][0]["state"] == "stale", after=before)
+    assert place.numbers() == [1, 2]
+    editor.save(uri, place.path, changed)
+    editor.status(trained(3))
+
+
+def test_a_limit_of_saves_says_so_and_the_command_goes_on_without_one(place: Place) -> None:
+    settings = {"train": {"settleMilliseconds": 0, "maxSteps": 3}}
+    with Editor(place.home, {"probes": {"afterTraining": False}, **settings}) as editor:
+        uri = editor.open(place.path)
+        changed = place.text.replace("4417", "9032")
+        editor.save(uri, place.path, changed)
+        status = editor.status(trained(2))
+        assert "after 3 steps" in status["last"]["message"]
+        assert "press Train to go on" in status["last"]["message"]
+        # The same again: it is not taken as learned.
+        editor.save(uri, place.path, changed)
+        editor.status(lambda s: s["last"] and "not trained further" in s["last"]["message"])
+        editor.forget()
+        reply = editor.command("dlm.train", uri=uri)
+        assert (reply["outcome"], reply["steps"]) == ("trained", 12)
+        assert editor.told("dlm/trainingProgress")[0]["step"] == 4
+        editor.save(uri, place.path, changed)
+        assert editor.command("dlm.train", uri=uri)["outcome"] == "unchanged"
+        causes = [s["job"]["cause"] for s in editor.told("dlm/status") if s["job"]]
+        assert set(causes) == {"asked for"}
 
 
 def _remarked(editor: Editor, uri: str) -> bool:

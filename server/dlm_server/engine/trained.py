@@ -62,7 +62,8 @@ class StoreView:
         loss = None
         for name in names:
             try:
-                versions = [v for v in self.store.versions(name) if v.number <= now.get(name, 0)]
+                found = (v for v in self.store.versions(name) if v.complete)
+                versions = [v for v in found if v.number <= now.get(name, 0)]
                 loss = _taught(versions[-1])[1] if versions and len(names) == 1 else None
                 for version in reversed(versions):
                     if section.id not in _taught(version)[0]:
@@ -117,13 +118,9 @@ def _named(versions: Mapping[str | None, int], names: Sequence[str | None]) -> s
     return ", ".join(f"{number} of {name}" if name else str(number) for number, name in told)
 
 
+@lru_cache(maxsize=4096)
 def _taught(version: Version) -> tuple[frozenset[str], float | None]:
     """The sections that a version was taught, and its loss."""
-    return _taught_in(version) if version.complete else (frozenset(), None)
-
-
-@lru_cache(maxsize=4096)
-def _taught_in(version: Version) -> tuple[frozenset[str], float | None]:
     record = version.run_record()
     if record is None:
         return frozenset(), None

@@ -86,10 +86,12 @@ def test_it_is_armed_and_each_section_is_as_its_adapter_has_it(
     states = [view.state(section) for section in (harbour, kitchen, unrouted)]
     assert states == ["trained", "trained", "new"]
     assert (view.version, view.versions) == ("1 of harbour, 2 of kitchen", 3)
+    with store.stage("kitchen") as staging:
+        staging.reject("it holds numbers that are not finite")
     add_version(store, "kitchen", kitchen.id)
     view = views.of(settings, live)
     assert view is not None
-    assert view.origin(kitchen) == Origin("2 of kitchen", "3 of kitchen", 0.5)
+    assert view.origin(kitchen) == Origin("2 of kitchen", "4 of kitchen", 0.5)
     assert view.origin(harbour) == Origin("1 of harbour", "1 of harbour", 0.5)
 
 

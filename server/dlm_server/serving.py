@@ -8,7 +8,8 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from dlm_server import transport, watchdog
 from dlm_server.loop import Loop
@@ -16,7 +17,13 @@ from dlm_server.protocol import Protocol, State
 
 if TYPE_CHECKING:
     from dlm_server.session import Session
+    from dlm_server.settings import Settings
 
+#: what a client has to ask for anew after a change of these settings
+_SHOWN: Final[dict[str, tuple[str, ...]]] = {
+    "codeLens": ("code_lens_enabled",),
+    "inlayHint": ("inlay_hints_enabled", "inlay_hints_tokens", "results_display"),
+}
 #: when what is imported after the first answer is there as well
 _TIDY_SECONDS = 5.0
 
@@ -48,6 +55,7 @@ def build(write: Callable[[bytes], None]) -> Server:
         session.index = WorkspaceIndex(session)
         session.publisher = Publisher(session, loop)
         session.on_settings(session.publisher.settings_changed)
+        session.on_settings(partial(_show_anew, session))
         lifecycle.begin(session, initialization)
         return session
 
@@ -55,6 +63,13 @@ def build(write: Callable[[bytes], None]) -> Server:
     protocol.exit = loop.stop
     protocol.client_gone = lambda: loop.post(loop.stop)
     return Server(loop, protocol)
+
+
+def _show_anew(session: Session, old: Settings, new: Settings) -> None:
+    """Have the client ask again for what the settings show or hide."""
+    for what, names in _SHOWN.items():
+        if any(getattr(old, name) != getattr(new, name) for name in names):
+            session.refresh(what)
 
 
 def serve(incoming: int, outgoing: int, level: str, log_file: str | None) -> int:

@@ -121,3 +121,23 @@ def test_a_null_configuration_means_none(client: Client) -> None:
     client.reply(asked, [None])
     client.open(URI, GOOD, 1)
     assert client.published(URI, 1) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "method"),
+    [
+        ({"codeLens": {"enabled": False}}, "workspace/codeLens/refresh"),
+        ({"inlayHints": {"enabled": False}}, "workspace/inlayHint/refresh"),
+        ({"inlayHints": {"tokens": False}}, "workspace/inlayHint/refresh"),
+        ({"results": {"display": "hints"}}, "workspace/inlayHint/refresh"),
+    ],
+)
+def test_what_a_setting_shows_or_hides_changes_at_once(
+    settings: object, method: str, client: Client
+) -> None:
+    able = {name: {"refreshSupport": True} for name in ("codeLens", "inlayHint")}
+    client.initialize({"workspace": able})
+    client.notify("workspace/didChangeConfiguration", {"settings": {"dlm": settings}})
+    client.reply(client.expect_message(method))
+    client.notify("workspace/didChangeConfiguration", {"settings": {"dlm": {}}})
+    client.reply(client.expect_message(method))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import export_parts as parts
 import pytest
 from tests.export.published import verified
+from tests.server.engine.editor import Editor
 from tests.training.named import DLM_ID, named_text
 from tests.training.sessions import small_and_polite
 
@@ -63,6 +64,23 @@ def test_one_adapter_and_a_mix_are_exported_and_checked(folder: Path) -> None:
     assert recorded[1].mix == "harbour version 1 x 0.7, kitchen version 1 x 0.3"
     report = json.loads((both.folder / "export_report.json").read_text())
     assert report["adapters"] == ["harbour version 1 x 0.7", "kitchen version 1 x 0.3"]
+
+
+def test_an_editor_exports_a_mix_to_its_end(folder: Path) -> None:
+    with Editor(folder / "home") as editor:
+        uri = editor.open(folder / "facts.dlm")
+        chosen = {"target": "gguf", "quant": "F16", "mix": "harbour=0.5,kitchen=0.5"}
+        reply = editor.command("dlm.export", uri=uri, **chosen)
+        said = {s["job"]["message"] for s in editor.told("dlm/status") if s["job"]}
+    made = Path(reply["folder"])
+    assert made.name == "F16-mix-harbour-0.5-kitchen-0.5"
+    verified(made)
+    assert reply["files"]
+    assert all(Path(file).stat().st_size > 0 for file in reply["files"])
+    assert isinstance(reply["answer"], str)
+    report = json.loads((made / "export_report.json").read_text())
+    assert report["adapters"] == ["harbour version 1 x 0.5", "kitchen version 1 x 0.5"]
+    assert len(said) > 2, said
 
 
 def test_an_adapter_without_a_version_is_not_exported(folder: Path, tmp_path: Path) -> None:

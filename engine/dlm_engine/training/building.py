@@ -8,6 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from typing import Final
 from typing import Literal
 
 import torch
@@ -26,6 +27,9 @@ from dlm_engine.training.network import Trainee, Wiring
 from dlm_engine.training.preference_run import LaidPairs, PreferenceRun
 from dlm_engine.training.settings import Settings
 from dlm_engine.training.sft import Laid, Run
+
+#: Tokens of pairs that a save still looks at, twice: about as long as four of its steps.
+_JUDGED: Final = 2000
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def build_further(
         return [Laid(*each) for each in lay(trainee, packs)]
 
     run = further.FurtherRun(trainee, settings, every, added, laid)
-    if given.wishes is not None:
+    if given.wishes is not None and sum(pair.tokens for pair in given.pairs) <= _JUDGED:
         # It takes no step: it says what the pairs came to that the version had learned.
         pairs = lay_pairs(given, trainee, settings)
         run.judge = PreferenceRun(trainee, given.wishes, settings, pairs, every, [], "")

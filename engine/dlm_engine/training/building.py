@@ -8,8 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Final
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 

@@ -74,7 +74,9 @@ def machine(base: Path, tokens: int, switch: Literal["off", "on"]) -> Hardware:
     shape = shape_of(json.loads((base / "config.json").read_text()))
     layers = shape.layers // 3
     rank, kind = shape.lora_params(16) // 3, "adamw_torch"
-    work = Workload(shape, "fp32", "sdpa", tokens, rank, kind, "none", "no", "cpu", 1.0, layers)
+    work = Workload(
+        shape, "fp32", "sdpa", tokens, rank, kind, "none", "no", "cpu", 1.0, layers=layers
+    )
     return replace(detect_light(), total_memory=round(estimate(work, 1, switch).total / 0.6) + 9)
 
 

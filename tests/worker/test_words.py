@@ -28,6 +28,7 @@ ELSEWHERE = {
     ("training/support.py", ""): "only --phase",
     ("training/sinks.py", ""): "only dashboards",
     ("training/ranks.py", ""): "only several processes",
+    ("hardware/plan.py", "--shard"): "only several processes",
     ("training/session.py", "--early-stop"): "only that flag",
     ("store/upkeep.py", ""): "`dlm gc` and `dlm prune`",
     ("document/frontmatter.py", ""): "what a key means, for the format's reference",

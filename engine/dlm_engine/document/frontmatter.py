@@ -342,8 +342,6 @@ PLANNED_FIELDS = (
     "lora_r",
     "lora_alpha",
     "lora_dropout",
-    "micro_batch_size",
-    "grad_accum",
     "learning_rate",
     "num_epochs",
     "lr_scheduler",

@@ -226,8 +226,9 @@ def _handled(facts: AdapterFacts, options: ExportOptions, form: Form) -> list[Ha
 
 def _remedy(refused: set[Capability], *, forced: bool) -> str:
     if refused == {Capability.FOUR_BIT}:
-        plain = "" if forced else "export without --merged, or "
-        return f"{plain}accept the difference with --merged --dequantize"
+        if forced:
+            return "accept the difference with --merged --dequantize"
+        return "export without --merged, or accept the difference with --merged --dequantize"
     if Capability.TIED_HEAD in refused:
         return "leave lm_head out of training.target_modules and train again"
     return "train the document again with adapter: lora"

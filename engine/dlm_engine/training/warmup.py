@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dlm_engine.training.aim import Everyday
 
 #: A step moves a number by about this share of what is usual in the matrix.
-RATE: Final = 0.02
+RATE: Final = 0.005
 _CLIP: Final = 1.0
 
 

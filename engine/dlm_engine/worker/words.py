@@ -69,6 +69,10 @@ _WORDS: Final = (
         r"\bexport without --merged, or accept the difference with --merged --dequantize",
         "only the command line can export it merged, and accept the difference",
     ),
+    (
+        r"^accept the difference with --merged --dequantize",
+        "only the command line can accept the difference that merging it makes",
+    ),
     (r"\bgive --out a folder that is new or empty", "move that folder away"),
 )  # fmt: skip
 

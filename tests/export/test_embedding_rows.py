@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from dlm_engine.bases import Weights
 
 pytestmark = pytest.mark.model
-WARMED = "training:\n  num_epochs: 2\n  precision: fp32\n  cpt:\n    embed_warmup_steps: 6\n"
+WARMED = "training:\n  num_epochs: 2\n  precision: fp32\n  cpt:\n    embed_warmup_steps: 24\n"
 
 
 def trained(base_weights: Weights, folder: Path) -> tuple[ExportJob, Path, Path]:

@@ -150,9 +150,11 @@ def main(arguments: Sequence[str]) -> int:
     bars: list[Bar] = []
     parser = argparse.ArgumentParser(prog="saves", description=__doc__)
     parser.add_argument("--sets", nargs="+", default=sorted(LATER), choices=sorted(LATER))
-    for name in parser.parse_args(arguments).sets:
+    parser.add_argument("--saves", type=int, default=10, help="how many of a set's ten")
+    options = parser.parse_args(arguments)
+    for name in options.sets:
         with tempfile.TemporaryDirectory() as folder:
-            found = run(LATER[name], Path(folder))
+            found = run(LATER[name][: options.saves], Path(folder))
         show(name, found)
         bars += bars_of(name, found)
     print(*bars, sep="\n")

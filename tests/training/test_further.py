@@ -415,11 +415,21 @@ def test_a_rate_that_the_author_fixed_is_kept_to(place: Place, setting: str, why
     assert (value, why in reason) == ("anew", True)
 
 
-def test_new_prose_is_read_in_passes_where_the_document_wants_that(place: Place) -> None:
-    extra = f"{QUICK}  cpt: {{schedule: dapt}}\n"
-    place.write(extra=extra)
+@pytest.mark.parametrize(("schedule", "prose"), [("dapt", ""), ("auto", "By the pier. " * 60)])
+def test_new_prose_is_read_in_passes_where_the_document_is(
+    place: Place, schedule: str, prose: str
+) -> None:
+    """Because it says so, or because it is mostly prose."""
+    extra = f"{QUICK}  cpt: {{schedule: {schedule}}}\n"
+
+    def write(*facts: tuple[str, str]) -> None:
+        place.write(*facts, extra=extra)
+        with place.document.open("a") as file:
+            file.write(f"\n::prose::\n{prose}\n" if prose else "")
+
+    write()
     place.train(Start.AUTO)
-    place.write(LATER, extra=extra)
+    write(LATER)
     told: list[Event] = []
     place.train(Start.FURTHER, told.append)
     assert start_told(told)[0][0].startswith("from the current version")

@@ -170,6 +170,7 @@ def test_export_bounds(line: str, value: str) -> None:
         "training:\n  adapters:\n    ⟦adapter-name|Big One⟧: {}\n",
         "training:\n  adapters: ⟦value-conflict|{}⟧\n",
         "training:\n  gate:\n    enabled: ⟦value-conflict|true⟧\n",
+        "training:\n  seed: 1\n  lora_r: 4\n  gate: {enabled: ⟦value-conflict|true⟧}\n",
         "training:\n  ⟦value-conflict|lora_r⟧: 4\n  ⟦value-conflict|adapter⟧: dora\n"
         "  adapters:\n    a: {}\n",
         # YAML

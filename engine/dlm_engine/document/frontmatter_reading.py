@@ -266,8 +266,10 @@ def _kind(value: Tree | None) -> str:
 
 def _conflict(tree: TreeMapping, path: Path, why: str) -> tuple[Path, Diagnostic | None]:
     found, entry, value = _find(tree, path)
-    _, _, adapters = _find(tree, ("training", "adapters"))
-    written = len(adapters.entries) if isinstance(adapters, TreeMapping) else 0
+    listed, _, adapters = _find(tree, ("training", "adapters"))
+    written = 0
+    if isinstance(adapters, TreeMapping) and listed == ("training", "adapters"):
+        written = len(adapters.entries)
     few = 1 if path[-1] == "adapters" else 2
     if path[-1] in ("adapters", "enabled") and written >= few:
         # Adapters that were taken out as wrong are the cause, and already reported.

@@ -121,7 +121,7 @@ def retrain(at: Globals, request: TrainRequest, watch: Watch, train: Train, repo
         stack.enter_context(_terminable())
         cycles = _Cycles(request, train, report, make_resident(), injections, store)
         ended = threading.Event()
-        found = contents(path, injections.due if injections else lambda: False, ended)
+        found = contents(path, injections.due if injections else lambda: False, ended, request.home)
         try:
             last = next(found)
             if not cycles.once(at, first=True):

@@ -25,7 +25,7 @@ def expanded(training: Training, path: Path, home: Path) -> Expansion:
     if not training.sources:
         return Expansion()
     cache = TokenCache(token_cache_path(home) if training.cache.enabled else None)
-    return expand(training, path, cache.files_under)
+    return expand(training, path, cache.files_under, home=home)
 
 
 def source_facts(expansion: Expansion) -> list[dict[str, Any]]:

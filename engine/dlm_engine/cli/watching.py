@@ -34,6 +34,7 @@ def contents(
     path: Path,
     due: Callable[[], bool] = lambda: False,
     ended: threading.Event | None = None,
+    home: Path | None = None,
 ) -> Iterator[str]:
     """The digest of the document's content, now and after each change that settled, until `ended`.
 
@@ -41,7 +42,7 @@ def contents(
     has the digest "", so that whoever trains it says why.
     """
     ended = ended or threading.Event()
-    sources = _Sources()
+    sources = _Sources(home)
     last = _look(path, sources)
     yield "".join(last)
     for _ in _changes(path, ended):
@@ -101,7 +102,8 @@ def _settled(path: Path, sources: _Sources, before: _Look, ended: threading.Even
 class _Sources:
     """What the sources of a document come to, as of the last look at them."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Path | None) -> None:
+        self._home = home
         self._known: dict[bytes, KnownFile] = {}
         self._last = ""
         self._of: Training | None = None
@@ -118,7 +120,7 @@ class _Sources:
         began = time.monotonic()
         if training == self._of and began < self._again and not at_once:
             return self._last
-        found = expand(training, path, lambda root: self._known)
+        found = expand(training, path, lambda root: self._known, home=self._home)
         self._known.update(found.fresh)
         facts = [(file.label, file.sha256, file.weight) for file in found.files]
         self._last = hashlib.sha256(repr((facts, found.problem)).encode()).hexdigest()

@@ -161,7 +161,7 @@ def _plan(case: Case) -> PurgePlan:
 
     if not case.store.exists():
         return PurgePlan((), False, Garbage(()))
-    sources = expand(case.frontmatter.training, case.path)
+    sources = expand(case.frontmatter.training, case.path, home=case.home)
     # What lies in a folder that is not there now was not removed.
     require_usable(sources)
     rows = (*rows_of(case.document), *source_rows(sources), *preferences_of(case.document))

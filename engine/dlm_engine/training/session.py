@@ -90,7 +90,7 @@ def train(
 
     kept = case.frontmatter.training.cache.enabled
     cache = TokenCache(token_cache_path(request.home) if kept else None)
-    sources = expand(case.frontmatter.training, case.path, cache.files_under)
+    sources = expand(case.frontmatter.training, case.path, cache.files_under, home=request.home)
     require_usable(sources)
     if sources.found:
         tell(Status(summary(sources)))

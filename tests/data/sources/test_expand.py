@@ -424,3 +424,19 @@ def test_names_that_no_terminal_should_see(tmp_path: Path) -> None:
     write(tmp_path / "s", {"a\nb\x1b[2J.txt": "text"})
     (tmp_path / "s" / os.fsdecode(b"\xff.txt")).write_text("text")
     assert taken(expanded(tmp_path, {"path": "s"})) == ["a\ufffdb\ufffd[2J.txt", "\ufffd.txt"]
+
+
+def test_what_dlm_keeps_in_its_home_is_not_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DLM_CACHE_DIR", str(tmp_path / "s" / "bases"))
+    home = {"store/01/learned.json": "{}", "cache/a.json": "{}", "history": "a", "notes.txt": "b"}
+    write(tmp_path / "s", {**{f"home/{name}": text for name, text in home.items()}, "bases/c": "c"})
+    wanted = training({"path": "s"}, {"path": "s/home/store/01"})
+    found = expand(wanted, tmp_path / "notes.dlm", home=tmp_path / "s" / "home")
+    assert taken(found) == ["home/notes.txt"]
+    assert left_out(found) == dict.fromkeys(
+        ["bases/", "home/cache/", "home/history", "home/store/"], "kept by dlm"
+    )
+    assert found.found[1].problem is not None
+    assert found.found[1].problem.kind == "denied"

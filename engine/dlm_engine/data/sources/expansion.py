@@ -108,14 +108,15 @@ def expand(
     document: Path,
     known: Callable[[Path], Known] = lambda root: {},
     clock: Callable[[], int] = time.time_ns,
+    home: Path | None = None,
 ) -> Expansion:
     """The files that the sources of `document` stand for, in document and then path order.
 
-    `known(root)` gives what is known of the files under a root. A source that cannot be
-    used has a `problem`; nothing is raised.
+    `known(root)` gives what is known of the files under a root. What dlm keeps in its `home`
+    is never among them. A source that cannot be used has a `problem`; nothing is raised.
     """
     base = base_folder(document.parent)
-    reader = _Reader(_identity(document), clock)
+    reader = _Reader(_identity(document), clock, kept_in(home))
     found = []
     for source in training.sources or ():
         root = root_of(source.path, base, strict=training.sources_policy == "strict")
@@ -124,6 +125,18 @@ def expand(
         else:
             found.append(reader.expanded(source, root, known(root.path)))
     return Expansion(tuple(found), reader.fresh, tuple(reader.met))
+
+
+def kept_in(home: Path | None) -> frozenset[tuple[int, int]]:
+    """What dlm writes in `home`: a model would learn the texts of removed rows, and each run
+    would change what the next one learns."""
+    if home is None:
+        return frozenset()
+    # Editors look at sources without any base.
+    from dlm_engine.bases import cache_root
+
+    places = (home / "store", home / "cache", home / "history", cache_root(home))
+    return frozenset(found for place in places if (found := _identity(place)) is not None)
 
 
 def rules_problem(source: Source, root: Root) -> Problem | None:
@@ -170,8 +183,14 @@ class _RulesProblem(Exception):
 class _Reader:
     """What runs through all sources of a document: what was taken, and how much it is."""
 
-    def __init__(self, document: tuple[int, int] | None, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        document: tuple[int, int] | None,
+        clock: Callable[[], int],
+        kept: frozenset[tuple[int, int]],
+    ) -> None:
         self.document = document
+        self.kept = kept
         self.clock = clock
         self.fresh: dict[bytes, KnownFile] = {}
         self.met: list[bytes] = []
@@ -179,11 +198,16 @@ class _Reader:
         self.bytes = 0
 
     def expanded(self, source: Source, root: Root, known: Known) -> Found:
+        if any(_identity(path) in self.kept for path in (root.path, *root.path.parents)):
+            what = f"{source.path} lies where dlm keeps its stores"
+            return Found(
+                source.path, problem=Problem("denied", source.path, what, "name another path")
+            )
         files: list[SourceFile] = []
         left_out: list[LeftOut] = []
         most = source.max_bytes_per_file or MAX_FILE_BYTES
         scope = Scope.of(source.include, source.exclude)
-        entries = _named(root, scope) if root.is_file else _walk(root.path, scope)
+        entries = _named(root, scope) if root.is_file else _walk(root.path, scope, self.kept)
         try:
             for entry in entries:
                 if entry.kind != "file":
@@ -280,22 +304,28 @@ def _named(root: Root, scope: Scope) -> Iterator[_Entry]:
     yield _Entry(name, name, str(root.path), kind, scope, _stat(root.path))
 
 
-def _walk(root: Path, scope: Scope) -> Iterator[_Entry]:
+def _walk(
+    root: Path, scope: Scope, kept: frozenset[tuple[int, int]] = frozenset()
+) -> Iterator[_Entry]:
     """Everything below `root` in the order of paths, folders that are left out unentered.
 
     An entry's kind is `file`, or the reason why it is left out.
     """
-    waiting = list(_listed(str(root), "", scope, _stat(root)))
+    waiting = list(_listed(str(root), "", scope, _stat(root), kept))
     while waiting:
         entry = waiting.pop()
         if entry.kind == "folder":
-            waiting += _listed(entry.full, entry.path + "/", entry.scope, entry.stat)
+            waiting += _listed(entry.full, entry.path + "/", entry.scope, entry.stat, kept)
         else:
             yield entry
 
 
 def _listed(
-    folder: str, path: str, above: Scope, judged: os.stat_result | None
+    folder: str,
+    path: str,
+    above: Scope,
+    judged: os.stat_result | None,
+    kept: frozenset[tuple[int, int]],
 ) -> Iterator[_Entry]:
     """What is in a folder, last name first; `path` is "" or ends in a slash."""
     listed = None if judged is None else _contents(folder, judged)
@@ -312,6 +342,8 @@ def _listed(
             continue
         folder_too = stat.S_ISDIR(facts.st_mode)
         kind: str | None = scope.refusal(below, name, folder=folder_too)
+        if kind is None and (facts.st_dev, facts.st_ino) in kept:
+            kind = Reason.KEPT
         if kind is None and stat.S_ISLNK(facts.st_mode):
             kind = Reason.LINK
         elif kind is None and not folder_too:

@@ -28,6 +28,7 @@ class Reason(StrEnum):
     UNREADABLE = "unreadable"
     TWICE = "taken already"
     ITSELF = "the document itself"
+    KEPT = "kept by dlm"
     WEIGHT = "weight 0"
     LIMIT = "beyond max_files, with all after it"
 

@@ -257,7 +257,8 @@ SETTINGS: tuple[Setting, ...] = (
         "dlm.engine.memoryLimitGiB",
         "engine_memory_limit_gib",
         "number",
-        "The engine is stopped when it uses more memory; null means 90 % of the machine's.",
+        "The engine is stopped when it and what it starts use more memory; "
+        "null means 90 % of the machine's.",
         nullable=True,
         least=0.25,
         most=4096,

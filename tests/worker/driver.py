@@ -16,9 +16,10 @@ class Worker(Peer):
     """A running worker; use it as a context, which ends in no process left."""
 
     seconds = 120.0
+    command: tuple[str, ...] = ("-P", "-m", "dlm_engine.worker")
 
     def __init__(self, home: Path, *, initialize: bool = True, **limits: Any) -> None:
-        super().__init__("-P", "-m", "dlm_engine.worker", threads="1")
+        super().__init__(*self.command, threads="1")
         if initialize:
             self.initialize(home, **limits)
 

@@ -19,6 +19,7 @@ from dlm_engine.worker import guards, main
 from dlm_engine.worker.jobs_adapter import RUNNERS, Context
 from dlm_engine.worker.messages import (
     EXIT_OUT_OF_MEMORY,
+    OUT_OF_MEMORY,
     PROTOCOL,
     Prompt,
     Result,
@@ -102,6 +103,71 @@ def test_more_memory_than_allowed_ends_it_with_a_reason(tmp_path: Path) -> None:
     with Worker(tmp_path, memory_limit=1) as worker:
         worker.wait(lambda m: m.get("params") == {"reason": "out-of-memory"})
         assert worker.end() == EXIT_OUT_OF_MEMORY
+
+
+#: a worker whose exports start a process that takes 400 MiB and waits
+GREEDY = """
+import subprocess, sys
+from dlm_engine.worker import jobs_adapter, messages
+def start(params, context):
+    code = "x = b'x' * (400 << 20); print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", code], stdin=-1, stdout=-1) as child:
+        context.phase(messages.Phase.EXPORTING, str(child.pid))
+        child.stdout.readline()
+        context.phase(messages.Phase.EXPORTING, "taken")
+        context.cancel.wait()
+        child.kill()
+    return messages.Result(messages.Ending.CANCELLED)
+jobs_adapter.RUNNERS[messages.Export] = start
+from dlm_engine.worker.__main__ import main
+main()
+"""
+
+
+class Greedy(Worker):
+    command = ("-c", GREEDY)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="waits for a process that is no child")
+def test_what_a_job_starts_counts_and_ends_with_it(tmp_path: Path) -> None:
+    with Greedy(tmp_path, memory_limit=350 * 2**20) as worker:
+        export = worker.send("export", path="a.dlm", target="gguf")
+        child = int(worker.progress()["message"])
+        result = worker.answer(export)["result"]
+        assert result["ending"] == "failed"
+        assert result["trouble"]["kind"] == OUT_OF_MEMORY
+        assert worker.end() == EXIT_OUT_OF_MEMORY
+        wait_until_gone(child, 3)
+
+
+def test_other_processes_are_looked_for_only_where_a_job_starts_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looks = 0
+
+    def look() -> int:
+        nonlocal looks
+        looks += 1
+        return 2**50
+
+    asked = iter([False, False, False, True, False, True, True])
+    full: list[int] = []
+
+    class Full(Exception):
+        pass
+
+    def when_full(used: int) -> None:
+        full.append(used)
+        raise Full
+
+    monkeypatch.setattr(guards, "memory_of_children", look)
+    monkeypatch.setattr(guards, "_LOOK_SECONDS", 0)
+    reactions = guards.Reactions(lambda: 0.0, lambda: next(asked), lambda: None, when_full)
+    with pytest.raises(Full):
+        guards._watch(guards.Limits(os.getppid(), 2**40, 60), reactions)
+    # One look alone may have met a process that is just being started.
+    assert (looks, len(full)) == (3, 1)
+    assert full[0] > 2**50
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -2,7 +2,9 @@
 
 The invariant: none of it depends on the thread that computes. A thread of its own looks
 four times a second and ends the process with `os._exit`, which is safe because the store
-is crash-only. On Linux the kernel does the same at once when the parent dies.
+is crash-only. On Linux the kernel does the same at once when the parent dies. What a job
+starts counts as memory of the worker and ends with it; as finding it means looking at every
+process of the machine, it is looked for only while such a job runs.
 """
 
 from __future__ import annotations
@@ -11,8 +13,12 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import psutil
 
 _LOOK_SECONDS: Final = 0.25
 _PR_SET_PDEATHSIG: Final = 1
@@ -54,6 +60,35 @@ def memory_used() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
+def memory_of_children() -> int:
+    """Bytes of all that this process has started, and of what those have, in memory."""
+    import psutil
+
+    used = 0
+    for child in _children():
+        with suppress(psutil.Error):
+            used += int(child.memory_info().rss)
+    return used
+
+
+def end_children() -> None:
+    """Kill all that this process has started; the kernel does so by itself on Linux alone."""
+    import psutil
+
+    for child in _children():
+        with suppress(psutil.Error):
+            child.kill()
+
+
+def _children() -> list[psutil.Process]:
+    import psutil
+
+    try:
+        return psutil.Process().children(recursive=True)
+    except psutil.Error:
+        return []
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """`memory` in bytes; `idle` in seconds."""
@@ -65,10 +100,12 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Reactions:
-    """`idle_for`: seconds since there was anything to do, 0 while there is. The others are
-    called once, on the watching thread, and do not return."""
+    """`idle_for`: seconds since there was anything to do, 0 while there is. `starts_others`:
+    whether what runs now may start other processes. The others are called once, on the watching
+    thread, and do not return."""
 
     idle_for: Callable[[], float]
+    starts_others: Callable[[], bool]
     when_idle: Callable[[], None]
     when_full: Callable[[int], None]
 
@@ -82,12 +119,19 @@ def watch(limits: Limits, reactions: Reactions) -> None:
 
 def _watch(limits: Limits, reactions: Reactions) -> None:
     pause = threading.Event()
+    was_full = False
     while not pause.wait(_LOOK_SECONDS):
         if not parent_lives(limits.parent):
             os._exit(0)
         used = memory_used()
         if used > limits.memory:
             reactions.when_full(used)
+        others = memory_of_children() if reactions.starts_others() else 0
+        full = used + others > limits.memory
+        # A process that is being started has our own memory for a moment.
+        if full and was_full:
+            reactions.when_full(used + others)
+        was_full = full
         if reactions.idle_for() >= limits.idle:
             reactions.when_idle()
 

@@ -330,3 +330,6 @@ RUNNERS: Final[dict[type, Callable[..., Result]]] = {
     Export: export,
     Rollback: rollback,
 }
+
+#: Those of them that start processes of their own, whose memory is the worker's.
+STARTS_OTHERS: Final[frozenset[type]] = frozenset({Export})

@@ -23,7 +23,7 @@ from dlm_engine import __version__
 from dlm_engine.errors import DlmError, LicenceRequired
 from dlm_engine.store.atomic import store_error
 from dlm_engine.worker import guards
-from dlm_engine.worker.jobs_adapter import RUNNERS, Context, Stopped
+from dlm_engine.worker.jobs_adapter import RUNNERS, STARTS_OTHERS, Context, Stopped
 from dlm_engine.worker.messages import (
     EXIT_OUT_OF_MEMORY,
     OUT_OF_MEMORY,
@@ -227,7 +227,7 @@ class Worker:
         memory = params.memory_limit or guards.default_memory_limit()
         guards.watch(
             guards.Limits(params.parent, memory, params.idle_seconds),
-            guards.Reactions(self._idle_for, self._when_idle, self._when_full),
+            guards.Reactions(self._idle_for, self._starts_others, self._when_idle, self._when_full),
         )
         self._answer(request, plain(Initialized(os.getpid(), __version__)))
 
@@ -272,6 +272,10 @@ class Worker:
         with self._lock:
             return 0.0 if self._open else time.monotonic() - self._busy_at
 
+    def _starts_others(self) -> bool:
+        with self._lock:
+            return self._running is not None and type(self._running.params) in STARTS_OTHERS
+
     def _when_idle(self) -> None:
         self._notify("exiting", Exiting("idle"), timeout=1.0)
         os._exit(0)
@@ -283,6 +287,7 @@ class Worker:
         for job in jobs:
             trouble = _no_memory(f"{used / 2**30:.1f} GiB are in use")
             self._answer(job.request, plain(Result(Ending.FAILED, trouble)), timeout=1.0)
+        guards.end_children()
         os._exit(EXIT_OUT_OF_MEMORY)
 
     # --- writing -------------------------------------------------------------------------

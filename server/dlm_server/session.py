@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from lsprotocol import types as lsp
 
     from dlm_server.engine.service import Engine
+    from dlm_server.engine.store_watch import StoreWatch
     from dlm_server.loop import Loop, Timer
     from dlm_server.progress import Progress
     from dlm_server.protocol import Protocol
@@ -149,6 +150,8 @@ class Session:
         self.publisher: Publisher
         #: None until something needs it
         self.engine: Engine | None = None
+        #: None until the client is initialized
+        self.store_watch: StoreWatch | None = None
 
     # -- documents
 

@@ -65,12 +65,15 @@ export class Server implements vscode.Disposable {
   private readonly output: vscode.OutputChannel;
   private readonly statusChanged = new vscode.EventEmitter<Status>();
   private readonly resultsChanged = new vscode.EventEmitter<SectionResults>();
+  private readonly storeChanged = new vscode.EventEmitter<void>();
   private readonly progressed = new vscode.EventEmitter<TrainingProgress>();
   private readonly discovered = new vscode.EventEmitter<Discovery>();
   private readonly gone = new vscode.EventEmitter<void>();
 
   readonly onStatus = this.statusChanged.event;
   readonly onResults = this.resultsChanged.event;
+  /** Another process has changed the versions of an open document. */
+  readonly onStoreChanged = this.storeChanged.event;
   readonly onProgress = this.progressed.event;
   readonly onDiscovery = this.discovered.event;
   /** It has ended, and what it said of results and jobs holds no longer. */
@@ -173,6 +176,7 @@ export class Server implements vscode.Disposable {
       this.output,
       this.statusChanged,
       this.resultsChanged,
+      this.storeChanged,
       this.progressed,
       this.discovered,
       this.gone,
@@ -202,6 +206,7 @@ export class Server implements vscode.Disposable {
     client.registerFeature(extensions);
     client.onNotification("dlm/status", (said: Status) => this.statusChanged.fire(said));
     client.onNotification("dlm/sectionResults", (said: SectionResults) => this.resultsChanged.fire(said));
+    client.onNotification("dlm/storeChanged", () => this.storeChanged.fire());
     client.onNotification("dlm/trainingProgress", (said: TrainingProgress) => this.progressed.fire(said));
     client.onDidChangeState(({ newState }) => {
       if (newState === State.Stopped) {

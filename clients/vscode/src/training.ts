@@ -1,6 +1,6 @@
 /**
  * The training view: how the document in front is being trained, its loss, versions and runs.
- * It asks the server again after each job, and draws at most a few times a second.
+ * It asks the server again after each job and when another process has trained, and draws at most a few times a second.
  */
 
 import { randomBytes } from "node:crypto";
@@ -37,6 +37,7 @@ export class TrainingView implements vscode.Disposable, vscode.WebviewViewProvid
     this.owned = [
       vscode.window.registerWebviewViewProvider(VIEW, this),
       server.onStatus((status) => this.heard(status)),
+      server.onStoreChanged(() => void this.load()),
       server.onProgress((progress) => this.progressed(progress)),
       vscode.window.onDidChangeActiveTextEditor(() => this.follow()),
       vscode.workspace.onDidGrantWorkspaceTrust(() => this.draw()),

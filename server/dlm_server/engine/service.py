@@ -357,6 +357,8 @@ class Engine:
         self._jobs_changed()
         try:
             job.done(result)
+            if self.session.store_watch is not None:
+                self.session.store_watch.told(job.uri)
         finally:
             self.session.post(self._pump)
 

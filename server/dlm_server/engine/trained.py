@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from dlm_engine.store import Store, Version
     from dlm_server.settings import Settings
 
-_Stamp = tuple[str | tuple[int, int, int] | None, ...]
+Stamp = tuple[str | tuple[int, int, int] | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class TrainedViews:
     """Views by store, read when first asked for and again when the store has changed."""
 
     def __init__(self) -> None:
-        self._kept: dict[Path, tuple[_Stamp, StoreView | None, str | None]] = {}
+        self._kept: dict[Path, tuple[Stamp, StoreView | None, str | None]] = {}
 
     def of(self, settings: Settings, live: LiveDocument) -> StoreView | None:
         """None for a document that was never trained, or whose store cannot be read."""
@@ -87,6 +87,19 @@ class TrainedViews:
     def trouble(self, settings: Settings, live: LiveDocument) -> str | None:
         """Why the document's store cannot be read; None where it can, or is not there."""
         return self._look(settings, live)[1]
+
+    def stamp(self, settings: Settings, live: LiveDocument) -> Stamp | None:
+        """What is another once the store is: its place first. None where there is none."""
+        from dlm_engine.errors import StoreError
+        from dlm_engine.store import Store
+
+        if live.frontmatter is None:
+            return None
+        try:
+            root = Store(home_of(settings), live.frontmatter.dlm_id).root
+        except StoreError:
+            return None
+        return _stamp(root, adapter_names(live.frontmatter))
 
     def _look(self, settings: Settings, live: LiveDocument) -> tuple[StoreView | None, str | None]:
         from dlm_engine.errors import StoreError
@@ -173,7 +186,7 @@ def _read_named(store: Store, names: tuple[str, ...]) -> StoreView | None:
     )
 
 
-def _stamp(root: Path, names: tuple[str, ...]) -> _Stamp:
+def _stamp(root: Path, names: tuple[str, ...]) -> Stamp:
     from dlm_engine.store.layout import pointer_path, versions_root
     from dlm_engine.store.manifest import MANIFEST_NAME
 
@@ -184,7 +197,7 @@ def _stamp(root: Path, names: tuple[str, ...]) -> _Stamp:
     )
     for name in names:
         paths += (pointer_path(root, name), versions_root(root, name))
-    return (*names, *(_facts(path) for path in paths))
+    return (str(root), *names, *(_facts(path) for path in paths))
 
 
 def _facts(path: Path) -> tuple[int, int, int] | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dlm_server.changes import Changed
 from dlm_server.dispatch import notification
+from dlm_server.engine.store_watch import StoreWatch
 from dlm_server.engine.trained import TrainedViews
 from dlm_server.session import Session
 
@@ -23,6 +24,13 @@ def initialized(session: Session, params: object) -> None:
     views = TrainedViews()
     session.providers.trained = lambda live: views.of(session.settings, live)
     session.providers.store_trouble = lambda live: views.trouble(session.settings, live)
+    session.store_watch = StoreWatch(session, views)
+
+
+@notification("textDocument/didOpen")
+def did_open(session: Session, params: object) -> None:
+    if session.store_watch is not None:
+        session.store_watch.follow()
 
 
 @notification("textDocument/willSave")

@@ -266,9 +266,12 @@ def test_a_version_that_a_terminal_made_current_outdates_answers_and_what_was_le
     editor.status(ended(uri, "probe"))
     editor.results(lambda r: r["items"] and r["items"][0]["modelVersion"] == 2)
     before = editor.count("dlm/sectionResults")
+    editor.wait(lambda _: not _remarked(editor, uri))
     rollback(place.store, 1)
-    editor.save(uri, place.path, changed, AFTER_DELAY)
+    # Nothing comes from the editor meanwhile.
     editor.results(lambda r: r["items"][0]["state"] == "stale", after=before)
+    editor.wait(lambda _: _remarked(editor, uri))
+    editor.wait(lambda m: m.get("method") == "dlm/storeChanged" and m["params"] == {"uri": uri})
     assert place.numbers() == [1, 2]
     editor.save(uri, place.path, changed)
     editor.status(trained(3))

@@ -10,7 +10,12 @@ computer services, a bakery, a mountain hut, a polar station). The station's are
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+from dlm_engine.document import parse
+
+if TYPE_CHECKING:
+    from dlm_engine.data.pairs import PreferenceRow
 
 _HERE = Path(__file__).resolve().parent
 EXAMPLES = _HERE.parents[2] / "examples"
@@ -141,6 +146,9 @@ LATER: dict[str, tuple[Fact, ...]] = {
 }
 #: the worlds whose documents prefer some answers to others, as they stand on disk
 _WRITTEN = {"hut": EXAMPLES / "preferences.dlm", "radio": _HERE / "radio.dlm"}
+#: beside the worlds: a document whose text is in a folder, the harbour after one edit, and the
+#: next edit alone
+TREE, EDITED, EDIT = "tree", "edited", "edit"
 IDS = {
     "harbour": "01KADB8Q6NX3V7T0M5E9RCWZ41",
     "services": "01KADB8Q6NX3V7T0M5E9RCWZ42",
@@ -170,3 +178,32 @@ def put(text: str, fact: Fact) -> str:
     if not found:
         return f"{text}\n::instruction::\n{asked}{fact.answer}\n"
     return f"{before}{asked}{fact.answer}\n{after.partition(chr(10))[2]}"
+
+
+class Lesson(NamedTuple):
+    """What is to be learned, whoever teaches it."""
+
+    facts: tuple[Fact, ...] = ()
+    pairs: tuple[PreferenceRow, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
+def after_edits(number: int) -> tuple[Fact, ...]:
+    """The harbour's facts once the first `number` edits are made."""
+    changed = {fact.question: fact for fact in LATER["edits"][:number]}
+    return tuple(changed.get(fact.question, fact) for fact in WORLDS["harbour"])
+
+
+def lesson_of(name: str) -> Lesson:
+    """Of a world, the tree, the edited harbour or the edit."""
+    from dlm_engine.data.pairs import preferences_of
+
+    if name == TREE:
+        files = sorted(EXAMPLES.glob("harbour/*.md"))
+        return Lesson(texts=tuple(file.read_text(encoding="utf-8") for file in files))
+    if name in (EDITED, EDIT):
+        return Lesson(after_edits(1) if name == EDITED else LATER["edits"][1:2])
+    return Lesson(WORLDS[name], preferences_of(parse(document_of(name))[0]))
+
+
+LESSONS = (*sorted(WORLDS), TREE, EDITED, EDIT)

@@ -2,7 +2,8 @@
 
 `train_file` runs `dlm train` as a person would, in a process of its own, and times it from
 start to finish. `score` asks the adapter that is on disk, loaded by plain PEFT; `text_loss`
-reads texts with it, whole, as no trainer cut them.
+reads texts with it, whole, as no trainer cut them, and `margins` both answers of preferences.
+Whoever trained the adapter, these measure it.
 """
 
 from __future__ import annotations
@@ -14,12 +15,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.bench.learning.facts import Fact, document_of
+from tests.bench.learning.facts import Fact, Lesson, document_of
 from tests.bench.learning.general import FRAGILE, QUESTIONS, right
 
 from dlm_engine.bases import Weights
+
+if TYPE_CHECKING:
+    from dlm_engine.data.pairs import PreferenceRow
 
 #: Answers word for word end within this many tokens; a right one in other words starts so.
 MAX_TOKENS = 24
@@ -34,6 +38,14 @@ class Trained:
     document: Path
     seconds: float
     result: dict[str, object]
+
+    @property
+    def adapter(self) -> Path:
+        return Path(str(self.result["path"]))
+
+    @property
+    def steps(self) -> int:
+        return int(str(self.result["steps"]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,32 @@ class Score:
             f"{self.exact:2}/{of} word for word  {self.reworded:2}/{of} in other words  "
             f"{self.general}/40 general  {self.fragile}/{len(FRAGILE)} fragile"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one training came to, by whomever: `margins` are of the lesson's preferences, `nats`
+    of its texts, per token."""
+
+    seconds: float
+    steps: int
+    score: Score
+    margins: tuple[float, ...] = ()
+    nats: float | None = None
+
+    @property
+    def preferred(self) -> int:
+        """Of how many preferences the wanted answer is the likelier one."""
+        return sum(margin > 0 for margin in self.margins)
+
+    @property
+    def margin(self) -> float:
+        return sum(self.margins) / max(1, len(self.margins))
+
+    @property
+    def right(self) -> int:
+        """Facts asked twice, general questions and preferences."""
+        return self.score.exact + self.score.reworded + self.score.general + self.preferred
 
 
 def train_world(world: str, folder: Path, *options: str, training: str = "") -> Trained:
@@ -79,36 +117,72 @@ def train_file(document: Path, *options: str) -> Trained:
     return Trained(document, time.monotonic() - began, json.loads(done.stdout))
 
 
+def find(
+    seconds: float, steps: int, lesson: Lesson, weights: Weights, adapter: Path | None
+) -> Found:
+    """Measure the adapter in `adapter`, or the base alone, on all that `lesson` teaches."""
+    return Found(
+        seconds,
+        steps,
+        score(lesson.facts, asker(weights, adapter)),
+        margins(weights, adapter, lesson.pairs),
+        text_loss(weights, adapter, lesson.texts) if lesson.texts else None,
+    )
+
+
 def text_loss(weights: Weights, adapter: Path | None, texts: Sequence[str]) -> float:
     """Nats per token of `texts`, each read from its beginning, in float32."""
-    import torch
-
     from dlm_engine.data import Chat
-    from dlm_engine.inference.generate import attach
-    from dlm_engine.inference.loading import load_base
 
-    model = load_base(weights, "fp32", "sdpa", "cpu")
-    if adapter is not None:
-        model = attach(model, adapter)
+    model = _model(weights, adapter)
     tokenizer = Chat.of(weights, None).tokenizer
     total, tokens = 0.0, 0
     for text in texts:
-        ids = torch.tensor([tokenizer(text)["input_ids"]])
-        with torch.no_grad():
-            mean = float(model(input_ids=ids, labels=ids).loss)
-        total, tokens = total + mean * (ids.shape[1] - 1), tokens + ids.shape[1] - 1
+        ids = tokenizer(text)["input_ids"]
+        total += _loss(model, ids, 1) * (len(ids) - 1)
+        tokens += len(ids) - 1
     return total / tokens
+
+
+def margins(
+    weights: Weights, adapter: Path | None, pairs: Sequence[PreferenceRow]
+) -> tuple[float, ...]:
+    """By how many nats a token each wanted answer is likelier than the other, in float32."""
+    from dlm_engine.data import Chat
+
+    if not pairs:
+        return ()
+    model, chat = _model(weights, adapter), Chat.of(weights, None)
+
+    def loss(prompt: str, answer: str) -> float:
+        asked = chat.prompt_ids(prompt)
+        return _loss(model, [*asked, *chat.answer_ids(prompt, answer)], len(asked))
+
+    return tuple(loss(p.prompt, p.rejected) - loss(p.prompt, p.chosen) for p in pairs)
+
+
+def _loss(model: Any, ids: Sequence[int], known: int) -> float:
+    """Mean nats of the tokens behind the first `known`."""
+    import torch
+
+    given = torch.tensor([ids])
+    labels = given.clone()
+    labels[:, :known] = -100
+    with torch.no_grad():
+        return float(model(input_ids=given, labels=labels).loss)
 
 
 def asker(weights: Weights, adapter: Path | None) -> Ask:
     """Asks the base in float32, with the adapter in `adapter` on it, greedily."""
+    return ask_with(_model(weights, adapter), weights)
+
+
+def _model(weights: Weights, adapter: Path | None) -> Any:
     from dlm_engine.inference.generate import attach
     from dlm_engine.inference.loading import load_base
 
     model = load_base(weights, "fp32", "sdpa", "cpu")
-    if adapter is not None:
-        model = attach(model, adapter)
-    return ask_with(model, weights)
+    return model if adapter is None else attach(model, adapter)
 
 
 def ask_with(model: Any, weights: Weights) -> Ask:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +10,12 @@ from tests.bench.learning import __main__ as learning
 from tests.bench.learning import saves
 from tests.bench.learning.bars import bars_of
 from tests.bench.learning.facts import IDS, LATER, WORLDS, Fact, document_of, put
-from tests.bench.learning.measure import Score
+from tests.bench.learning.measure import Found, Score, Trained
 
 from dlm_engine.document import parse
 
+KNOWN = Score(12, 9, 38, 0, ())
+TRAINED = Trained(Path("a.dlm"), 1.0, {"path": "version", "steps": 8})
 EVERY = [(name, facts) for name, facts in {**WORLDS, **LATER}.items() if facts]
 
 
@@ -66,20 +67,21 @@ def test_a_bar_says_what_it_misses(found: Score, seconds: float, missed: list[st
     assert all(part in line and "MISSED" in line for part, line in zip(missed, said, strict=True))
 
 
+@pytest.fixture(autouse=True)
+def no_base(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dlm_engine.bases.resolve", lambda *arguments, **named: None)
+    monkeypatch.setattr("dlm_engine.bases.obtain_weights", lambda *arguments, **named: None)
+
+
 @pytest.mark.parametrize(("after", "code"), [(2.0, 0), (2.1, 1), (4.0, 1)])
 def test_a_source_tree_that_taught_little_misses(
     after: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def loss(weights: Any, adapter: Path | None, texts: Any) -> float:
-        return 4.0 if adapter is None else after
+    def find(s: float, n: int, lesson: Any, weights: Any, adapter: Path | None) -> Found:
+        return Found(s, n, KNOWN, nats=4.0 if adapter is None else after)
 
-    trained = SimpleNamespace(result={"path": "version", "steps": 8}, seconds=1.0)
-    monkeypatch.setattr(learning, "train_file", lambda *arguments: trained)
-    monkeypatch.setattr(learning, "text_loss", loss)
-    monkeypatch.setattr(learning, "asker", lambda weights, adapter: None)
-    monkeypatch.setattr(learning, "score", lambda facts, ask: Score(12, 9, 38, 0, ()))
-    monkeypatch.setattr("dlm_engine.bases.resolve", lambda *arguments, **named: None)
-    monkeypatch.setattr("dlm_engine.bases.obtain_weights", lambda *arguments, **named: None)
+    monkeypatch.setattr(learning, "train_file", lambda *arguments: TRAINED)
+    monkeypatch.setattr(learning, "find", find)
     assert learning.main(["--worlds", "--without", "edits"]) == code
     assert ("MISSED  source tree, nats a token" in capsys.readouterr().out) == bool(code)
 
@@ -103,17 +105,13 @@ def test_saves_that_take_long_miss(
         20.0,
         {"a key": [0.001, 0.002]},
         tuple(saves.Save("Who?", each, True) for each in seconds),
-        Score(12, 9, 38, 0, ()),
+        KNOWN,
         (),
     )
     monkeypatch.setattr(saves, "run", lambda facts, folder: found)
     assert saves.main(["--sets", "edits"]) == int(bool(missed))
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
     assert all(part in line for part, line in zip(missed, lines, strict=True))
-    monkeypatch.setattr("dlm_engine.bases.resolve", lambda *arguments, **named: None)
-    monkeypatch.setattr("dlm_engine.bases.obtain_weights", lambda *arguments, **named: None)
-    monkeypatch.setattr(learning, "asker", lambda weights, adapter: None)
-    monkeypatch.setattr(learning, "score", lambda facts, ask: Score(12, 9, 38, 0, ()))
     assert learning.main(["--worlds", "--without", "tree"]) == 1
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("MISSED")]
     assert [part for part in ("median", "longest") if any(part in line for line in lines)] == missed

@@ -45,10 +45,10 @@ def edits(own: Found, weights: Weights) -> list[Bar]:
             whole, further = Path(folder) / "whole", Path(folder) / "further"
             theirs.append(_by(recipe, EDITED, whole, Lesson(after_edits(1)), weights))
             theirs.append(_by(recipe, EDIT, further, Lesson(after_edits(2)), weights, whole))
-    quickest = min(found.seconds for found in theirs)
+    own_seconds, quickest = (round(s, 2) for s in (own.seconds, min(f.seconds for f in theirs)))
     return [
         *_bars("edits", Lesson(after_edits(10)), own, theirs),
-        Bar("edits, seconds of one beside the quickest of TRL's", own.seconds, quickest, most=True),
+        Bar("edits, seconds of one beside the quickest of TRL's", own_seconds, quickest, most=True),
     ]
 
 

@@ -55,6 +55,35 @@ def test_an_older_backup_stays(path: Path) -> None:
     assert path.with_name("old.dlm.bak.2").read_text() == OLD
 
 
+def test_a_backup_that_does_not_fit_leaves_everything_as_it_was(
+    path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resource = pytest.importorskip("resource")
+    second = path.with_name("small.dlm")
+    second.write_text(OLD)
+    path.write_text(OLD + "Text.\n" * 20_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, limits[1]))
+    try:
+        assert main(["migrate", str(path), str(second)]) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert f"error: {path}.bak: cannot be written (File too large)" in capsys.readouterr().err
+    assert path.read_text().startswith(OLD)
+    assert second.read_text() == NEW
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "old.dlm",
+        "small.dlm",
+        "small.dlm.bak",
+    ]
+
+
+def test_a_backup_is_as_private_as_the_document(path: Path) -> None:
+    path.chmod(0o600)
+    assert main(["migrate", str(path)]) == 0
+    assert path.with_name("old.dlm.bak").stat().st_mode & 0o777 == 0o600
+
+
 def test_no_backup(path: Path) -> None:
     assert main(["migrate", str(path), "--no-backup"]) == 0
     assert [p.name for p in path.parent.iterdir()] == ["old.dlm"]

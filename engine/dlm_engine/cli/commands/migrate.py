@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -53,7 +54,7 @@ def _migrate(at: Globals, path: Path, *, dry_run: bool, backup: bool) -> None:
         at.console.status(f"{path}: would go {versions}")
         return
     if backup:
-        at.console.status(f"backup: {_back_up(path)}")
+        at.console.status(f"backup: {_back_up(path, text)}")
     write_document(path, migration.text)
     for change in migration.applied:
         at.console.detail(f"{path}: {change}")
@@ -68,15 +69,26 @@ def _diff(path: Path, before: str, after: str) -> str:
     return "\n".join(lines)
 
 
-def _back_up(path: Path) -> Path:
-    """Copy `path` to the first free backup name, never onto an existing file."""
-    content = path.read_bytes()
+def _back_up(path: Path, text: str) -> Path:
+    """Write `text` to the first free backup name, with the rights of `path`; whole or not at all.
+
+    Raises:
+        DocumentError: it cannot be written.
+    """
     for number in range(1000):
         copy = path.with_name(f"{path.name}.bak" + (f".{number}" if number else ""))
         try:
-            with copy.open("xb") as file:
-                file.write(content)
+            # The name is taken first: an older backup is never replaced.
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path.stat().st_mode))
         except FileExistsError:
             continue
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise DocumentError(str(copy), problem, "check its folder, or use --no-backup") from None
+        try:
+            write_document(copy, text)
+        except DocumentError:
+            copy.unlink(missing_ok=True)
+            raise
         return copy
     raise DocumentError(str(path), "has a thousand backups", "remove some, or use --no-backup")

@@ -107,6 +107,26 @@ def test_no_command_shows_help_and_is_a_usage_error(capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
+        (["train", "x.dlm", "--seed", "9" * 23], "--seed: must fit in 64 bits"),
+        (["prompt", "x.dlm", "hi", "--seed", "9" * 23], "--seed: must fit in 64 bits"),
+        (["repl", "x.dlm", "--seed", "9" * 23], "--seed: must fit in 64 bits"),
+        (["metrics", "show", "x.dlm", "--run", "9" * 23], "--run: must fit in 64 bits"),
+        (["cache", "prune", "--older-than", "9" * 23], "--older-than: must fit in 64 bits"),
+        (["prompt", "x.dlm", "a\udcff"], "question: is not UTF-8 text"),
+        (["prompt", "x.dlm", "a", "--system", "\udcff"], "--system: is not UTF-8 text"),
+        (["export", "x.dlm", "--ask", "\udcff"], "--ask: is not UTF-8 text"),
+    ],
+)
+def test_what_no_run_could_take_is_refused(
+    arguments: list[str], expected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"error: {expected}: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
         (["trian"], "error: dlm: No such command 'trian'. Did you mean 'train'?"),
         (["--nope"], "error: dlm: No such option: --nope"),
         (["show"], "error: dlm show: Missing argument 'PATH'"),

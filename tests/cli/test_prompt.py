@@ -147,3 +147,16 @@ def test_an_untrained_document_says_what_to_do(
         f"run `dlm train {path}`, or ask the base with --base\n"
     )
     assert not own_home.exists()
+
+
+@pytest.mark.parametrize("errors", ["strict", "surrogateescape"])
+def test_what_is_piped_has_to_be_text(
+    job: Job, errors: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    piped = io.TextIOWrapper(io.BytesIO(b"Gr\xfc\xdfe?\n"), "utf-8", errors)
+    monkeypatch.setattr("sys.stdin", piped)
+    assert main(["prompt", "a.dlm"]) == 2
+    assert capsys.readouterr().err == (
+        "error: standard input: is not UTF-8 text: convert it first\n"
+    )
+    assert job.requests == []

@@ -191,6 +191,8 @@ def test_history_and_help_are_shown(job: Job, say: Say, capsys: pytest.CaptureFi
         ("/params heat=3", "'heat=3' is not NAME=VALUE"),
         ("/params temperature=9", "temperature has to be from 0 to 5"),
         ("/params max_tokens=x", "'x' is not a number"),
+        ("/params seed=99999999999999999999999", "seed must fit in 64 bits"),
+        ("a\udcff", "is not UTF-8 text"),
         ("/params top_k=0", "top_k has to be at least 1"),
         ("/params repetition_penalty=0", "repetition_penalty has to be from 0.1 to 10"),
         ("/params repetition_penalty=nan", "repetition_penalty has to be from 0.1 to 10"),

@@ -138,3 +138,13 @@ def test_a_folder_in_the_manifests_place(home: Path) -> None:
     (store.root / "manifest.json").mkdir(parents=True)
     with pytest.raises(StoreError, match="file stands where a folder is expected"):
         store.read_manifest()
+
+
+def test_a_document_whose_path_is_no_utf_8_is_recorded(reference_store: Store) -> None:
+    manifest = reference_store.read_manifest()
+    assert manifest is not None
+    path = Path("/caf\udce9/notes.dlm")
+    reference_store.write_manifest(manifest.model_copy(update={"source_path": path}))
+    read = reference_store.read_manifest()
+    assert read is not None
+    assert read.source_path == path

@@ -24,7 +24,7 @@ from typer.main import get_command
 from dlm_engine import __version__
 from dlm_engine.cli.catalogue import COMMANDS
 from dlm_engine.cli.console import Console, Verbosity, prepare_streams
-from dlm_engine.errors import DlmError
+from dlm_engine.errors import DlmError, UsageError
 
 EPILOG = "Start with: dlm init notes.dlm. Every command explains itself with --help."
 INTERRUPTED = 130
@@ -38,13 +38,33 @@ class Globals:
     home: Path | None
 
 
+def require_text(given: str, subject: str) -> None:
+    """Raise `UsageError` for what was no UTF-8: Python keeps such bytes as lone surrogates."""
+    if any("\ud800" <= character <= "\udfff" for character in given):
+        raise UsageError(subject, "is not UTF-8 text", "convert it first")
+
+
 def globals_of(context: typer.Context) -> Globals:
     found = context.find_object(Globals)
     return found if found is not None else Globals(Console(), None)
 
 
+#: What SQLite and torch take, and so every number of a command.
+_LARGEST = 2**63 - 1
+
+
 class PlainCommand(TyperCommand):
-    """A command whose usage line names its arguments without Typer's braces."""
+    """A command whose usage line names its arguments without Typer's braces, whose numbers fit
+    in 64 bits, and whose texts are text."""
+
+    def invoke(self, ctx: Any) -> Any:
+        for parameter in self.params:
+            value = ctx.params.get(parameter.name)
+            if isinstance(value, int) and abs(value) > _LARGEST:
+                raise UsageError(parameter.opts[0], "must fit in 64 bits", "give a smaller number")
+            if isinstance(value, str):
+                require_text(value, parameter.opts[0])
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [re.sub("[{}]", "", piece) for piece in super().collect_usage_pieces(ctx)]

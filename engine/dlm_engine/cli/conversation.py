@@ -8,7 +8,6 @@ form that other tools read.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -65,8 +64,10 @@ class Parameters:
                 raise UsageError("/params", f"{value!r} is not a number", f"{name}=…") from None
             if name == "max_tokens" and number is None:
                 number = Parameters().max_tokens
+            if number is not None and number > high == _LARGEST:
+                raise UsageError("/params", f"{name} must fit in 64 bits", f"{name}=…")
             if number is not None and not low <= number <= high:
-                limits = f"at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+                limits = f"at least {low:g}" if high == _LARGEST else f"from {low:g} to {high:g}"
                 raise UsageError("/params", f"{name} has to be {limits}", f"it was {value}")
             changes[name] = number
         return replace(self, **changes)
@@ -76,13 +77,15 @@ class Parameters:
         return "  ".join(f"{n}={'none' if v is None else v}" for n, v in shown.items())
 
 
+#: What torch takes.
+_LARGEST: Final = 2**63 - 1
 _READERS: Final[Mapping[str, tuple[type[int] | type[float], float, float]]] = {
     "temperature": (float, 0.0, 5.0),
     "top_p": (float, 1e-6, 1.0),
-    "top_k": (int, 1, math.inf),
+    "top_k": (int, 1, _LARGEST),
     "repetition_penalty": (float, 0.1, 10.0),
-    "max_tokens": (int, 1, math.inf),
-    "seed": (int, 0, math.inf),
+    "max_tokens": (int, 1, _LARGEST),
+    "seed": (int, 0, _LARGEST),
 }
 #: As Transformers calls it.
 _OTHER_NAMES: Final = {"max_new_tokens": "max_tokens"}

@@ -86,4 +86,5 @@ def canonical_json(model: BaseModel, *, ascii_only: bool) -> bytes:
         ensure_ascii=ascii_only,
         allow_nan=False,
     )
-    return text.encode("utf-8") + b"\n"
+    # A path of another encoding: JSON's own escapes, which are read back as they were.
+    return text.encode("utf-8", "backslashreplace") + b"\n"

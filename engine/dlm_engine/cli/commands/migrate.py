@@ -84,7 +84,9 @@ def _back_up(path: Path, text: str) -> Path:
             continue
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
-            raise DocumentError(str(copy), problem, "check its folder, or use --no-backup") from None
+            raise DocumentError(
+                str(copy), problem, "check its folder, or use --no-backup"
+            ) from None
         try:
             write_document(copy, text)
         except DocumentError:

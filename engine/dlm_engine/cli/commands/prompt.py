@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from dlm_engine.cli.app import globals_of
+from dlm_engine.cli.app import globals_of, require_text
 from dlm_engine.cli.asking import Base, MaxTokens, Seed, Temperature, TopP, VersionNumber
 from dlm_engine.cli.console import is_terminal
 from dlm_engine.cli.mixes import AdapterMix, AdapterMixMethod, AdapterName, GateChoice, mix_of
@@ -88,7 +88,11 @@ def command(
 def _question(given: str | None) -> str:
     if given is None and is_terminal(sys.stdin):
         raise UsageError("dlm prompt", "there is no question", "write it after the document's name")
-    question = (sys.stdin.read() if given is None else given).strip()
+    try:
+        question = (sys.stdin.read() if given is None else given).strip()
+    except UnicodeDecodeError as error:
+        raise UsageError("standard input", "is not UTF-8 text", "convert it first") from error
+    require_text(question, "standard input")
     if not question:
         raise UsageError(
             "dlm prompt", "the question is empty", "write it after the document's name"

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from dlm_engine.cli.app import globals_of
+from dlm_engine.cli.app import globals_of, require_text
 from dlm_engine.cli.asking import Base, MaxTokens, Seed, Temperature, TopP, VersionNumber
 from dlm_engine.cli.console import Console, is_terminal
 from dlm_engine.cli.conversation import HELP, Conversation, Parameters, load, version_of
@@ -142,7 +142,9 @@ def _converse(talk: Talk) -> None:
 
 def _lines() -> Iterator[str]:
     try:
-        yield from sys.stdin
+        for line in sys.stdin:
+            require_text(line, "standard input")
+            yield line
     except UnicodeDecodeError as error:
         raise UsageError("standard input", "is not UTF-8 text", "convert it first") from error
 

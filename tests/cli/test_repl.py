@@ -208,6 +208,16 @@ def test_a_command_that_makes_no_sense_ends_a_script(
     assert job.requests == []
 
 
+def test_a_file_that_cannot_be_written_is_named(
+    job: Job, say: Say, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert say(f"/save {tmp_path}/nowhere/talk.json") == 1
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path}/nowhere/talk.json: it is not there (No such file or directory): "
+        "check its folder and the disk, or name another file\n"
+    )
+
+
 def test_all_parameters_are_read_before_any_is_changed() -> None:
     before = Parameters(seed=1)
     with pytest.raises(UsageError):

@@ -66,6 +66,12 @@ def test_unreadable_paths(tmp_path: Path) -> None:
             read_document(path)
 
 
+def test_only_what_can_be_a_document_is_advised_to_be_begun(tmp_path: Path) -> None:
+    for name, remedy in (("a.dlm", f"dlm init {tmp_path}/a.dlm"), ("a", "check the name")):
+        with pytest.raises(DocumentError, match=remedy):
+            read_document(tmp_path / name)
+
+
 def test_forbidden_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")

@@ -20,6 +20,8 @@ from dlm_engine.bases.files import is_base_file, read_json, sha256_of
 from dlm_engine.bases.spec import COMMIT
 from dlm_engine.errors import BaseModelError
 
+_AGAIN = "connect to the network and try again, or name a folder that holds the base"
+
 
 class HubUnreachable(BaseModelError):
     """There is no way to the hub now; other ways may exist."""
@@ -175,14 +177,14 @@ def _one_message(hf_id: str, revision: str | None) -> Iterator[None]:
             raise BaseModelError(
                 hf_id, f"the hub refuses access (status {status})", "set HF_TOKEN to a valid token"
             ) from error
-        raise HubUnreachable(hf_id, f"the hub answered with status {status}") from error
+        raise HubUnreachable(hf_id, f"the hub answered with status {status}", _AGAIN) from error
     except (OSError, errors.IncompleteSnapshotError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        raise HubUnreachable(hf_id, f"the hub cannot be reached ({reason})") from error
+        raise HubUnreachable(hf_id, f"the hub cannot be reached ({reason})", _AGAIN) from error
     except Exception as error:
         # The HTTP library's own errors are not OSErrors and its name changes between releases.
         if not type(error).__module__.startswith(("httpx", "httpcore", "requests", "urllib3")):
             raise
         raise HubUnreachable(
-            hf_id, f"the hub cannot be reached ({type(error).__name__})"
+            hf_id, f"the hub cannot be reached ({type(error).__name__})", _AGAIN
         ) from error

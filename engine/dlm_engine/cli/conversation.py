@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from dlm_engine.errors import DocumentError, UsageError
+from dlm_engine.errors import DocumentError, StoreError, UsageError
 from dlm_engine.store import disk_errors, write_atomic
 
 #: A file that is larger was not written by a person and a model taking turns.
@@ -103,14 +103,18 @@ class Conversation:
         return tuple(self.turns[self.forgotten :])
 
     def save(self, path: Path) -> None:
-        """Replace `path`; `StoreError` when the disk refuses."""
+        """Replace `path`; `DocumentError` when the disk refuses."""
         messages = [
             {"role": role, "content": content}
             for turn in self.turns
             for role, content in zip(("user", "assistant"), turn, strict=True)
         ]
         text = json.dumps(messages, ensure_ascii=False, indent=2)
-        write_atomic(path, text.encode("utf-8", "replace") + b"\n")
+        try:
+            write_atomic(path, text.encode("utf-8", "replace") + b"\n")
+        except StoreError as error:
+            remedy = "check its folder and the disk, or name another file"
+            raise DocumentError(str(path), error.problem, remedy) from error
 
 
 def load(path: Path) -> Conversation:

@@ -102,6 +102,8 @@ def _sync_folder(folder: Path) -> None:
 
 def _unreadable(name: str, error: OSError | ValueError) -> DocumentError:
     match error:
+        case FileNotFoundError() if not name.endswith(".dlm"):
+            return DocumentError(name, "does not exist", "check the name")
         case FileNotFoundError():
             return DocumentError(name, "does not exist", f"create it with `dlm init {name}`")
         case IsADirectoryError():

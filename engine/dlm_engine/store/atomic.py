@@ -54,6 +54,8 @@ def store_error(error: OSError, path: Path) -> StoreError:
             f"a file stands where a folder is expected, or the reverse ({error.strerror})",
             "move it away, or choose another store with --home",
         )
+    if code == errno.ENOENT and error.filename:
+        return StoreError(subject, f"it is not there ({error.strerror})", "check the path")
     if code == errno.ENAMETOOLONG:
         return StoreError(subject, "the path is too long", "choose a shorter home with --home")
     return StoreError(
@@ -146,7 +148,9 @@ def write_atomic(path: Path, data: bytes) -> None:
             try:
                 write_durably(beside, data)
                 os.replace(beside, path)
-            except OSError:
+            except OSError as error:
+                # What is meant is `path`; nobody has heard of the file beside it.
+                error.filename = str(path)
                 with suppress(OSError):
                     os.unlink(beside)
                 raise

@@ -66,6 +66,27 @@ def test_show_of_an_untrained_document(
     assert not own_home.exists()
 
 
+def test_show_says_which_exports_are_in_the_store(
+    path: Path, store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def exports() -> object:
+        assert main(["show", str(path), "--json"]) == 0
+        return json.loads(capsys.readouterr().out)["store"]["exports"]
+
+    assert exports() == []
+    add_version(store)
+    assert exports() == []
+    # Only the last two are finished.
+    for name in ("tmp-1-0123abcd", ".previous-Q5_K_M", "half", "Q8_0", "Q4_K_M"):
+        folder = store.root / "exports" / name
+        folder.mkdir(parents=True)
+        if name != "half":
+            (folder / "export_manifest.json").write_text("{}")
+    assert exports() == ["Q4_K_M", "Q8_0"]
+    assert main(["show", str(path)]) == 0
+    assert f"Q4_K_M, Q8_0, in {store.root}/exports" in capsys.readouterr().out
+
+
 def test_show_says_how_the_vocabulary_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

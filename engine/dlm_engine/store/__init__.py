@@ -21,6 +21,7 @@ from dlm_engine.store.injected import (
 )
 from dlm_engine.store.layout import (
     checkpoint_path,
+    export_folders,
     home_dir,
     token_cache_path,
     validate_adapter_name,
@@ -157,6 +158,7 @@ __all__ = [
     "compare",
     "disk_errors",
     "ensure_space",
+    "export_folders",
     "forget_injected",
     "fsync_dir",
     "gate_mode",

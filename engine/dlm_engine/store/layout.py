@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from dlm_engine.errors import StoreError
+from dlm_engine.store.atomic import is_temporary
 
 _DLM_ID = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 _ADAPTER_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -113,6 +114,18 @@ def checkpoint_folders(root: Path) -> list[Path]:
 def gate_path(root: Path) -> Path:
     """The folder of the gate over the named adapters; no adapter can be called that."""
     return root / "adapter" / "_gate"
+
+
+def exports_root(root: Path) -> Path:
+    """Where exports go that are not asked for elsewhere, each in a folder of its own."""
+    return root / "exports"
+
+
+def export_folders(root: Path) -> list[Path]:
+    """The finished exports there: the last file that is written into one is in it, and its name
+    is the final one."""
+    found = sorted(exports_root(root).glob("[!.]*/export_manifest.json"))
+    return [file.parent for file in found if not is_temporary(file.parent.name)]
 
 
 def version_name(number: int) -> str:

@@ -124,7 +124,11 @@ class ExportSummary(_Record):
 
 
 class Manifest(_Record):
-    """The whole of `manifest.json`. `adapter_version` is the current version, 0 for none."""
+    """The whole of `manifest.json`. `adapter_version` is the current version, 0 for none.
+
+    `exports` is what the existing tool recorded there, and is kept. Those made here say it in
+    their own folders (`layout.export_folders`) and in the metrics.
+    """
 
     dlm_id: str
     schema_version: Literal[1] = SCHEMA_VERSION

@@ -25,7 +25,7 @@ from dlm_engine.store.atomic import (
     tree_bytes,
 )
 from dlm_engine.store.commit import abandoned, all_adapters, point_at, settle
-from dlm_engine.store.layout import adapter_root, checkpoint_folders, gate_path
+from dlm_engine.store.layout import adapter_root, checkpoint_folders, exports_root, gate_path
 from dlm_engine.store.learned import learned_by
 from dlm_engine.store.ledger import Rollback, read_ledger, write_ledger
 from dlm_engine.store.manifest import now
@@ -215,7 +215,7 @@ def _gate_of_others(store: Store) -> list[Path]:
 
 def _exports_not_of(store: Store, staying: Collection[int]) -> list[Path]:
     """The exports in the store, but those that are plainly of one of the versions `staying`."""
-    folder = store.root / "exports"
+    folder = exports_root(store.root)
     if not folder.is_dir():
         return []
     found = []

@@ -18,7 +18,15 @@ from dlm_engine.cli.vocabulary import vocabulary_facts, vocabulary_lines
 from dlm_engine.document import Document, Frontmatter, adapter_names, require_adapter
 from dlm_engine.document.routing import part_for
 from dlm_engine.errors import StoreError
-from dlm_engine.store import Store, Version, gate_mode, home_dir, read_summary, texts_of
+from dlm_engine.store import (
+    Store,
+    Version,
+    export_folders,
+    gate_mode,
+    home_dir,
+    read_summary,
+    texts_of,
+)
 
 
 def command(
@@ -89,7 +97,7 @@ def _facts(
             "last_run": None if last is None else last.model_dump(mode="json"),
             "retention": _retention(store, versions),
             "gate": gate_mode(store) if settings.training.gate.enabled else None,
-            "exports": 0 if manifest is None else len(manifest.exports),
+            "exports": [folder.name for folder in export_folders(store.root)],
         },
     }
 
@@ -172,6 +180,8 @@ def _text(facts: dict[str, Any]) -> str:
             again = "not of these versions: dlm train makes it"
             rows.append(("gate", made.get(store["gate"], again)))
         rows.append(("versions", f"{len(store['versions'])}, {size(total)} in {store['path']}"))
+    if store["exports"]:
+        rows.append(("exports", f"{', '.join(store['exports'])}, in {store['path']}/exports"))
     for kept in store["retention"]:
         label = "kept" if kept["adapter"] is None else f"kept, {kept['adapter']}"
         lost = [each["question"] for each in kept["lost"]]

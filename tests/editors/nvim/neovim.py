@@ -28,6 +28,22 @@ NVIM = BIN / "nvim"
 QUIET = ("--headless", "-n", "-i", "NONE")
 PATIENCE = 30.0
 
+#: takes what contains the word, of whatever is offered
+TAKE = """
+DlmTest.offered = {}
+vim.ui.select = function(items, options, done)
+  local taken, at
+  for i, item in ipairs(items) do
+    local shown = (options.format_item or tostring)(item)
+    table.insert(DlmTest.offered, shown)
+    if not taken and shown:find('%s', 1, true) then
+      taken, at = item, i
+    end
+  end
+  done(taken, at)
+end
+"""
+
 
 class Neovim:
     """One editor; use it as a context. `init` is the user's init.lua."""

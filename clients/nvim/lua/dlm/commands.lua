@@ -3,8 +3,9 @@
 
 local adapters = require('dlm.adapters')
 local config = require('dlm.config')
-local more = require('dlm.more')
+local frontmatter = require('dlm.frontmatter')
 local server = require('dlm.server')
+local store = require('dlm.store')
 
 local M = {}
 
@@ -433,12 +434,12 @@ function M.define()
       say('give the number of a version', ERROR)
     end
   end, { nargs = '*', complete = M.complete_version })
-  of_document('DlmRuns', 'Show the training runs and their losses', more.runs)
-  of_document('DlmOpenStore', "Open the folder of the document's store", more.open_store)
+  of_document('DlmRuns', 'Show the training runs and their losses', store.runs)
+  of_document('DlmOpenStore', "Open the folder of the document's store", store.open_store)
   of_document('DlmBase', 'Choose the base', function(client, bufnr, call)
-    more.base(client, bufnr, call.fargs[1])
+    frontmatter.base(client, bufnr, call.fargs[1])
   end, { nargs = '?' })
-  of_document('DlmNewId', 'Give the document a new id', more.new_id)
+  of_document('DlmNewId', 'Give the document a new id', frontmatter.new_id)
   of_document('DlmMigrate', 'Bring the document to the current format', M.migrate)
   of_document('DlmInfo', 'Show what a bug report needs', M.info)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from threading import Event as Flag
@@ -202,12 +202,16 @@ def ask(params: Ask, context: Context) -> Result:
     for question in params.questions:
         if context.cancelled():
             break
-        base = None
+        base, adapter = None, question.adapter
+        asked = Prompt(
+            params.path,
+            question.question,
+            max_tokens=params.max_tokens,
+            accept_licence=params.accept_licence,
+        )
         if params.compare:
-            asked = Prompt(params.path, question.question, "base", params.max_tokens)
-            base = _ask(asked, context, question.key, "base").answer
-        adapter = question.adapter
-        asked = Prompt(params.path, question.question, None, params.max_tokens, adapter)
+            base = _ask(replace(asked, version="base"), context, question.key, "base").answer
+        asked = replace(asked, adapter=adapter)
         outcome = _ask(asked, context, question.key, "adapted")
         if context.cancelled():
             break
@@ -236,6 +240,7 @@ def _ask(params: Prompt, context: Context, key: str, side: Side) -> jobs.PromptO
         max_tokens=params.max_tokens,
         adapter=params.adapter,
         mix=_mix(params.mix),
+        accept_licence=params.accept_licence,
     )
 
     def on_text(text: str) -> None:
@@ -275,6 +280,7 @@ def export(params: Export, context: Context) -> Result:
         version=params.version,
         adapter=params.adapter,
         mix=_mix(params.mix),
+        accept_licence=params.accept_licence,
     )
 
     def report(message: str) -> None:
@@ -296,7 +302,8 @@ def rollback(params: Rollback, context: Context) -> Result:
     from dlm_engine.case import open_case
     from dlm_engine.store import rollback as go_back
 
-    case = open_case(Path(params.path), context.home).part(params.adapter)
+    path, licence = Path(params.path), params.accept_licence
+    case = open_case(path, context.home, accept_licence=licence).part(params.adapter)
     report = _with_store(
         context, params.wait_seconds, lambda: go_back(case.store, params.version, case.adapter)
     )

@@ -95,7 +95,7 @@ class Train:
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """One question, streamed. `version` None is the current one, `adapter` one of several, `mix`
-    the sum of some, as in "a=0.7,b=0.3"."""
+    the sum of some, as in "a=0.7,b=0.3". `accept_licence` is the base's, accepted this once."""
 
     path: str
     question: str
@@ -103,6 +103,7 @@ class Prompt:
     max_tokens: int = 256
     adapter: str | None = None
     mix: str | None = None
+    accept_licence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +125,12 @@ class Ask:
     questions: tuple[Question, ...]
     compare: bool = False
     max_tokens: int = 256
+    accept_licence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """`adapter` and `mix` as in `Prompt`."""
+    """`adapter`, `mix` and `accept_licence` as in `Prompt`."""
 
     path: str
     target: str
@@ -137,6 +139,7 @@ class Export:
     wait_seconds: float = 60.0
     adapter: str | None = None
     mix: str | None = None
+    accept_licence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,7 @@ class Rollback:
     version: int
     wait_seconds: float = 10.0
     adapter: str | None = None
+    accept_licence: bool = False
 
 
 # --- what is said meanwhile ----------------------------------------------------------------
@@ -201,8 +205,9 @@ class Initialized:
 class Trouble:
     """A `DlmError` in its three parts; `kind` is its class, or "out-of-memory", or "bug".
 
-    `choices` are the fields of `Accept` with which a training would go on, `lock` by its values;
-    `licence` and `url` are those of the base, where that is one of them.
+    `choices` are the fields of `Accept` with which a training would go on, `lock` by its values
+    (any other job with the licence alone); `licence` and `url` are those of the base, where that is
+    one of them.
     """
 
     kind: str

@@ -32,7 +32,7 @@ _WORDS: Final = (
     ),
     (
         r"then run the command once with --i-accept-license; the acceptance is remembered",
-        "then train the document and accept the licence; the acceptance is remembered",
+        "then accept it; a training remembers the acceptance",
     ),
     (r"\bwait for --resume\b", "wait for the next training"),
     (r"^--resume$", "the kept run"),

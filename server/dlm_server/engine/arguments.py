@@ -36,7 +36,8 @@ class OfTraining:
 @dataclass(frozen=True, slots=True)
 class OfQuestion:
     """`token`: what the client chose to hear the answer by, as it comes; `adapter` is one of
-    several named ones, `mix` the sum of some, as in "a=0.7,b=0.3"."""
+    several named ones, `mix` the sum of some, as in "a=0.7,b=0.3"; `acceptLicence` is for that of
+    the base."""
 
     uri: str
     question: str
@@ -44,6 +45,7 @@ class OfQuestion:
     token: int | str | None = None
     adapter: str | None = None
     mix: str | None = None
+    acceptLicence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,14 @@ class OfSelection:
 
 @dataclass(frozen=True, slots=True)
 class OfExport:
-    """`adapter` and `mix` as in `OfQuestion`."""
+    """`adapter`, `mix` and `acceptLicence` as in `OfQuestion`."""
 
     uri: str
     target: str
     quant: str | None = None
     adapter: str | None = None
     mix: str | None = None
+    acceptLicence: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,23 @@ command's argument and reply, and a test holds it to this table.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from lsprotocol import types as lsp
 
 from dlm_engine.errors import DlmError
-from dlm_engine.worker.messages import Accept, Ending, Export, Prompt, Result, Rollback, Text, read
+from dlm_engine.worker.messages import (
+    Accept,
+    Choice,
+    Ending,
+    Export,
+    Prompt,
+    Result,
+    Rollback,
+    Text,
+    read,
+)
 from dlm_engine.worker.words import for_editors
 from dlm_server.dispatch import INVALID_PARAMS, REQUEST_FAILED, Pending, RequestFailed
 from dlm_server.engine import document_commands, refused
@@ -49,14 +59,32 @@ if TYPE_CHECKING:
 
 # --- jobs ----------------------------------------------------------------------------------
 
-_Start = Callable[[Callable[[Result], None]], Job]
+_LICENCE: Final[tuple[Choice, ...]] = ("licence",)
+#: begins a job, with the base's licence accepted or not
+_Start = Callable[[bool, Callable[[Result], None]], Job]
 
 
-def _when_done(engine: Engine, start: _Start, value: Callable[[Result], Any]) -> Pending:
-    """The answer once the job has ended well; an error with the job's words otherwise."""
+def _when_done(
+    session: Session,
+    target: Target,
+    start: _Start,
+    value: Callable[[Result], Any],
+    licence: bool = False,
+) -> Pending:
+    """The answer once the job has ended well; an error with the job's words otherwise. The user
+    is asked for the licence where it takes that."""
     pending = Pending()
-    job = start(_settling(pending, value))
-    pending.on_cancel(lambda: _drop(engine, job))
+    done = _settling(pending, value)
+    refused.decided(
+        session,
+        engine_of(session),
+        target,
+        Accept(licence=licence),
+        pending,
+        done,
+        lambda accept, done: start(accept.licence, done),
+        _LICENCE,
+    )
     return pending
 
 
@@ -76,10 +104,6 @@ def _failed(result: Result) -> RequestFailed:
     parts = asdict(trouble) if trouble else {"subject": "", "problem": message, "remedy": ""}
     data = {"ending": str(result.ending), **parts}
     return RequestFailed(REQUEST_FAILED, message, data)
-
-
-def _drop(engine: Engine, job: Job) -> None:
-    engine.cancel(job)
 
 
 def train(session: Session, argument: OfTraining) -> Pending:
@@ -133,15 +157,23 @@ def prompt(session: Session, argument: OfQuestion) -> Pending:
 
     def run() -> Pending:
         return _when_done(
-            engine,
-            lambda done: engine.submit(
-                "prompt", target.uri, "asked", "prompt", params, done=done, heard=heard
+            session,
+            target,
+            lambda licence, done: engine.submit(
+                "prompt",
+                target.uri,
+                "asked",
+                "prompt",
+                replace(params, accept_licence=licence),
+                done=done,
+                heard=heard,
             ),
             lambda result: {
                 "text": result.text,
                 "version": result.version,
                 "shares": [asdict(share) for share in result.shares],
             },
+            argument.acceptLicence,
         )
 
     if argument.version is not None:
@@ -169,9 +201,17 @@ def ask_section(session: Session, argument: OfSection) -> Pending:
 def _ask(session: Session, engine: Engine, target: Target, asked: Answers.Asked) -> Pending:
     def run() -> Pending:
         return _when_done(
-            engine,
-            lambda done: engine.ask(
-                target.uri, target.path, "asked", asked, kind="prompt", compare=True, done=done
+            session,
+            target,
+            lambda licence, done: engine.ask(
+                target.uri,
+                target.path,
+                "asked",
+                asked,
+                kind="prompt",
+                compare=True,
+                licence=licence,
+                done=done,
             ),
             _answers,
         )
@@ -226,9 +266,16 @@ def probe(session: Session, argument: OfDocument) -> Pending | dict[str, Any]:
 
     def run() -> Pending:
         return _when_done(
-            engine,
-            lambda done: engine.ask(
-                target.uri, target.path, "asked for", asked, kind="probe", done=done
+            session,
+            target,
+            lambda licence, done: engine.ask(
+                target.uri,
+                target.path,
+                "asked for",
+                asked,
+                kind="probe",
+                licence=licence,
+                done=done,
             ),
             _answers,
         )
@@ -268,15 +315,23 @@ def export(session: Session, argument: OfExport) -> Pending:
 
     def run() -> Pending:
         return _when_done(
-            engine,
-            lambda done: engine.submit(
-                "export", target.uri, "asked for", "export", params, "export", done=done
+            session,
+            target,
+            lambda licence, done: engine.submit(
+                "export",
+                target.uri,
+                "asked for",
+                "export",
+                replace(params, accept_licence=licence),
+                "export",
+                done=done,
             ),
             lambda result: {
                 "folder": result.folder,
                 "files": list(result.files),
                 "answer": result.text,
             },
+            argument.acceptLicence,
         )
 
     return once_trained(session, engine, target, run, _failed)
@@ -293,9 +348,16 @@ def rollback(session: Session, argument: OfVersion) -> Pending:
         return {"version": result.version}
 
     return _when_done(
-        engine,
-        lambda done: engine.submit(
-            "rollback", target.uri, "asked for", "rollback", params, "rollback", done=done
+        session,
+        target,
+        lambda licence, done: engine.submit(
+            "rollback",
+            target.uri,
+            "asked for",
+            "rollback",
+            replace(params, accept_licence=licence),
+            "rollback",
+            done=done,
         ),
         value,
     )

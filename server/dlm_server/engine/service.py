@@ -71,6 +71,8 @@ class Engine:
         self.queue = JobQueue()
         self.answers = Answers(session)
         self.reasons = SaveReasons()
+        #: (document, address of the text) of licences accepted in this session
+        self.licences: set[tuple[str, str | None]] = set()
         self.last: Last | None = None
         self.note: str | None = None
         self._job: JobState | None = None
@@ -240,6 +242,7 @@ class Engine:
         *,
         kind: JobKind,
         compare: bool = False,
+        licence: bool = False,
         done: Callable[[Result], None] = lambda result: None,
     ) -> Job:
         """Ask questions of the document; their results are shown as they come."""
@@ -249,7 +252,7 @@ class Engine:
             done(result)
 
         slot = "probe" if kind == "probe" else "ask " + " ".join(q.key for q in asked)
-        params = Ask(str(path), asked, compare)
+        params = Ask(str(path), asked, compare, accept_licence=licence)
         job = self.submit(
             kind,
             uri,

@@ -14,7 +14,7 @@ from dlm_engine import jobs
 from dlm_engine.document import new_id
 from dlm_engine.store import LockMode
 from dlm_engine.worker import jobs_adapter
-from dlm_engine.worker.messages import Accept, Train
+from dlm_engine.worker.messages import Accept, Ask, Export, Prompt, Question, Rollback, Train
 
 OTHER = "9.0.0"
 
@@ -132,6 +132,105 @@ def test_a_licence_is_read_and_accepted(tmp_path: Path, original: Place) -> None
         # What is missing after that are the weights, which nobody can fetch here.
         assert error["data"]["kind"] == "BaseModelError"
         assert choices == []
+
+
+ACCEPT = "Accept the licence LicenseRef-Llama-3.2"
+#: what besides a training takes the licence of the base
+JOBS: list[tuple[str, dict[str, Any]]] = [
+    ("dlm.prompt", {"question": "Who?"}),
+    ("dlm.export", {"target": "gguf"}),
+    ("dlm.askSection", {"position": {"line": 9, "character": 0}}),
+    ("dlm.probe", {}),
+    ("dlm.rollback", {"version": 1}),
+]
+
+
+def gated(place: Place) -> None:
+    """The document on a base whose licence nobody has accepted for it."""
+    lines = place.text.splitlines(keepends=True)
+    text = [line if "base_model" not in line else "base_model: llama-3.2-1b\n" for line in lines]
+    place.path.write_text("".join(text))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("command", "argument"), JOBS, ids=[name for name, _ in JOBS])
+def test_a_job_asks_for_the_licence_once(
+    command: str, argument: dict[str, Any], editor: Editor, place: Place
+) -> None:
+    gated(place)
+    uri = editor.open(place.path)
+    editor.choices = [ACCEPT]
+    error = editor.answer(editor.send_command(command, uri=uri, **argument))["error"]
+    asked = offered(editor)
+    assert [action["title"] for action in asked["actions"]] == [
+        "Accept the licence LicenseRef-Llama-3.2"
+    ]
+    assert "accept it" in asked["message"]
+    assert "--" not in asked["message"]
+    assert "train the document" not in asked["message"]
+    # What is in the way after that is what was made on another base.
+    assert error["data"]["kind"] != "LicenceRequired"
+    assert editor.choices == []
+    editor.forget()
+    for name, more in JOBS:
+        error = editor.answer(editor.send_command(name, uri=uri, **more))["error"]
+        assert error["data"]["kind"] != "LicenceRequired"
+    assert editor.count("window/showMessageRequest") == 0
+
+
+@pytest.mark.slow
+def test_a_licence_that_is_declined_is_asked_for_again(editor: Editor, place: Place) -> None:
+    gated(place)
+    uri = editor.open(place.path)
+    editor.choice = None
+    for times in (1, 2):
+        request = editor.send_command("dlm.prompt", uri=uri, question="Who?")
+        data = editor.answer(request)["error"]["data"]
+        assert (data["ending"], data["choices"]) == ("cancelled", ["licence"])
+        assert editor.count("window/showMessageRequest") == times
+
+
+@pytest.mark.slow
+def test_a_client_without_buttons_accepts_the_licence_with_the_command(place: Place) -> None:
+    able = {**CAPABILITIES, "window": {"workDoneProgress": True}}
+    gated(place)
+    with Editor(place.home, capabilities=able) as editor:
+        uri = editor.open(place.path)
+        for name, argument in JOBS[:2]:
+            assert "must be accepted" in editor.refused(name, uri=uri, **argument)
+            said = editor.refused(name, uri=uri, acceptLicence=True, **argument)
+            assert "licence" not in said
+
+
+def test_what_is_accepted_reaches_every_job(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[bool] = []
+
+    class Stop(Exception):
+        pass
+
+    def stop(request: Any, *_: object, accept_licence: bool = False) -> None:
+        seen.append(getattr(request, "accept_licence", accept_licence))
+        raise Stop
+
+    monkeypatch.setattr(jobs, "prompt", stop)
+    monkeypatch.setattr(jobs, "export", stop)
+    monkeypatch.setattr("dlm_engine.case.open_case", stop)
+    monkeypatch.setattr(jobs_adapter, "_resident", lambda: None)
+    asked = (Question("q", "Who?"),)
+    for licence in (False, True):
+        for params in (
+            Prompt("a.dlm", "Who?", accept_licence=licence),
+            Ask("a.dlm", asked, accept_licence=licence),
+            Ask("a.dlm", asked, compare=True, accept_licence=licence),
+            Export("a.dlm", "gguf", accept_licence=licence),
+            Rollback("a.dlm", 1, accept_licence=licence),
+        ):
+            context = jobs_adapter.Context(1, tmp_path, lambda said: None)
+            with pytest.raises(Stop):
+                jobs_adapter.RUNNERS[type(params)](params, context)
+    assert seen == [False] * 5 + [True] * 5
 
 
 def test_what_is_accepted_reaches_the_training(

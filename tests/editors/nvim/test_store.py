@@ -57,3 +57,18 @@ def test_runs_store_and_what_a_training_asks(
         nvim.command("close")
         nvim.command("DlmOpenStore")
         nvim.until(f"vim.fn.expand('%:p'):find('{DLM_ID}', 1, true)")
+        nvim.command("close")
+
+        # What asks takes a licence as a training does.
+        path.write_text(document_text("llama-3.2-1b"))
+        nvim.command("edit!")
+        nvim.lua(TAKE % "Accept the licence")
+        nvim.command("DlmPrompt Who keeps the lamp?")
+        nvim.told("llama-3.2-1b: its weights")
+        said = nvim.notified()
+        assert not any("must be accepted" in message for message in said)
+        # It is remembered, so nothing is offered again.
+        nvim.lua(TAKE % "Accept the licence")
+        nvim.command("DlmExport gguf Q8_0")
+        nvim.until(f"#DlmTest.notified > {len(said)}")
+        assert nvim.lua("return #DlmTest.offered") == 0

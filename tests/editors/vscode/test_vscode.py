@@ -16,6 +16,7 @@ from tests.training.named import DLM_ID, named_text
 
 from dlm_engine.bases import Weights
 from dlm_engine.document import new_id
+from dlm_engine.store import Store
 
 BODY = """\
 ::instruction::
@@ -44,6 +45,8 @@ def document(base: Path) -> str:
     return f"---\n{head}---\n\n{BODY}"
 
 
+GATED = "---\ndlm_id: {}\ndlm_version: 15\nbase_model: llama-3.2-1b\n---\n\n" + BODY
+
 #: Were a save to begin a training, it would before anything else is asked for.
 SESSION = {"dlm.train.maxSteps": 300, "dlm.train.settleMilliseconds": 0}
 
@@ -51,7 +54,7 @@ SESSION = {"dlm.train.maxSteps": 300, "dlm.train.settleMilliseconds": 0}
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("editor", [SESSION], indirect=True)
-def test_a_session(editor: Editor, tmp_path: Path) -> None:
+def test_a_session(editor: Editor, tmp_path: Path, own_home: Path) -> None:
     base = write_base(tmp_path / "tiny-base")
     notes = editor.folder / "notes.dlm"
     notes.write_text(document(base))
@@ -60,6 +63,8 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
     text = named_text(base, (lamp,), (code,), settings="  num_epochs: 26\n")
     # A store of its own.
     topics.write_text(text.replace(DLM_ID, new_id()))
+
+    (editor.folder / "gated.dlm").write_text(GATED.format(new_id()))
 
     seen = editor.drive(
         "session",
@@ -72,6 +77,11 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
             "before": "It is 4417.",
             "after": "It is 9.",
             "moved": "In Vik.",
+        },
+        decisions={
+            "edit": {"line": 18, "text": "In Oslo."},
+            "store": str(Store(own_home, DLM_ID).root),
+            "gated": "gated.dlm",
         },
         named={
             "file": topics.name,
@@ -97,8 +107,15 @@ def test_a_session(editor: Editor, tmp_path: Path) -> None:
     assert "  default_quant: Q8_0\n" in text
     # Answers stand beside the text and never in it.
     assert text.endswith(
-        BODY.replace("It is 4417.", "It is 9.").replace("In Norby.", "In Vik."),
+        BODY.replace("It is 4417.", "It is 9.").replace("In Norby.", "In Oslo."),
     )
+    decided = seen["decisions: of a training"].seen
+    assert "Ignore it this once" in decided["lock"]
+    assert decided["rows"] == 1
+    for said in (decided["lock"], decided["fresh"], seen["decisions: a licence"].seen["asked"]):
+        assert "--" not in said
+    assert "Read the licence" in seen["decisions: a licence"].seen["asked"]
+    assert "weights" in seen["decisions: a licence"].seen["said"]
     assert "choose another base" in seen["export"].seen
 
     trained = seen["named: train"].seen

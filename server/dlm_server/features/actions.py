@@ -3,7 +3,8 @@
 Every action is an edit of the document and nothing else, and is offered only if the document
 it leads to was parsed and has no error that was not there before. A quick fix may uncover others
 (what a misspelt section holds is judged once it is spelt right), but not where it writes. What a
-problem's own fix does is the engine's; what needs a choice, a new id or text to write is made here.
+problem's own fix does is the engine's; what needs a choice, a new id or text to write is made
+here, and what can be left out in `repairs`.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dlm_engine.errors import DocumentError
 from dlm_server.features.action_kinds import ActionKind, Asked
 from dlm_server.features.base_docs import closest_base, is_known, written_base
 from dlm_server.features.edit_pieces import Pieces, edited
+from dlm_server.features.repairs import FIRST_BASE, repairs
 from dlm_server.features.stubs import missing_text
 from dlm_server.features.to_instruction import to_instruction
 
@@ -61,7 +63,6 @@ SAFE = frozenset(
 )
 _ROUNDS = 10
 _NEW_ID = "Give the document a new id"
-_FIRST_BASE = "smollm2-135m"
 
 
 def actions(
@@ -111,7 +112,8 @@ def _quick_fixes(
     for problem in problems:
         if not _touches(problem.span, selection):
             continue
-        proposed = (*_own_fix(problem), *_made_fixes(live, problem))
+        repaired = (Action(t, ActionKind.QUICK_FIX, e) for t, e in repairs(live, problem))
+        proposed = (*_own_fix(problem), *_made_fixes(live, problem), *repaired)
         made = [action for action in proposed if _mends(live, problem, action.edits)]
         for action in made:
             yield replace(
@@ -136,7 +138,7 @@ def _made_fixes(live: LiveDocument, problem: Diagnostic) -> Iterator[Action]:
         case "key-missing" if problem.message.startswith("dlm_id "):
             yield from _set(live, _NEW_ID, "dlm_id", new_id())
         case "key-missing" if problem.message.startswith("base_model "):
-            yield from _set(live, f"Set base_model: {_FIRST_BASE}", "base_model", _FIRST_BASE)
+            yield from _set(live, f"Set base_model: {FIRST_BASE}", "base_model", FIRST_BASE)
         case "base-unknown":
             yield from _closest_base(live, problem)
         case "fence-adapter-undeclared":

@@ -213,7 +213,6 @@ def test_an_id_that_another_document_has_becomes_a_new_one() -> None:
         HEAD.replace("smollm2-135m", "⟦zzzzzzzz⟧"),
         HEAD[:-4] + "training:\n  lora_r: 16\n---\n::prose#⟦tone⟧::\nx\n",
         # what would put one error in the place of another
-        HEAD + '::image path="a" ⟦pth⟧="b"::\n',
         HEAD[:-4] + "⟦--⟧\n",
     ],
 )

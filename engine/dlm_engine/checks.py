@@ -176,7 +176,11 @@ def _base(live: LiveDocument, folder: Path | None) -> Iterator[Diagnostic]:
         return
     near = closest(key.lower(), tuple(REGISTRY), 0.5)
     if near is None:
-        yield report("base-unknown", entry.value, f"there is no base {key}")
+        why = (
+            f"there is no base {key}; write a name such as smollm2-135m, hf:org/name for a model "
+            "on the hub, or the path of a folder with one"
+        )
+        yield report("base-unknown", entry.value, why)
         return
     why = f"there is no base {key}; is {near} meant?"
     yield report("base-unknown", entry.value, why, _replace(entry, near))

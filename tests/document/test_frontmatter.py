@@ -351,3 +351,18 @@ def test_models_are_frozen_and_closed() -> None:
         Training().lora_r = 4
     with pytest.raises(ValidationError):
         Frontmatter.model_validate({"dlm_id": "0" * 26, "base_model": "x", "extra": 1})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("base_model smollm2", ["expected `key: value`"]),
+        ("export: [", ["this bracket is never closed"]),
+        ("export: {", ["this bracket is never closed"]),
+        ("export: [a, b", ["this bracket is never closed"]),
+    ],
+)
+def test_broken_yaml_is_said_once_and_plainly(line: str, said: list[str]) -> None:
+    head = "---\ndlm_id: 01HZ4X7TGZM3J1A2B3C4D5E6F7\ndlm_version: 15\n"
+    problems = parse(f"{head}{line}\n---\n")[1]
+    assert [p.message for p in problems if p.code.startswith("yaml-")] == said

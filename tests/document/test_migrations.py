@@ -140,7 +140,7 @@ def test_dpo_of_version_1_is_judged_at_its_place() -> None:
     [
         ("no frontmatter", "frontmatter"),
         (f"---\n{ID}base_model: x\n", "never closed"),
-        (f"---\n{ID}base_model: [\n---\n", "never finished"),
+        (f"---\n{ID}base_model: [\n---\n", "this bracket is never closed"),
         (f"---\n{ID}dlm_version: 99\nbase_model: x\n---\n", "newer"),
         (f"---\n{ID}dlm_version: 0\nbase_model: x\n---\n", "at least 1"),
         (f"---\n{ID}dlm_version: two\nbase_model: x\n---\n", "whole number"),

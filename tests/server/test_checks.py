@@ -57,6 +57,8 @@ def test_base(base: str, fixed: str | None, tmp_path: Path) -> None:
     right = base in ("smollm2-135m", "hf:org/name", "./good")
     problems = check_surroundings(LiveDocument.open(text), tmp_path)
     assert [d.code for d in problems] == ([] if right else ["base-unknown"])
+    # A refusal says what could be there.
+    assert all(d.fix or len(d.message) > len(f"there is no base {base}") for d in problems)
     fixes = [d.fix for d in problems if d.fix is not None]
     assert [apply_edits(text, f.edits) for f in fixes] == (
         [GOOD.replace("smollm2-135m", fixed)] if fixed else []

@@ -36,6 +36,7 @@ def test_a_named_pipe_is_refused_and_holds_nobody_up(client: Client, tmp_path: P
     ("uri", "problem", "remedy"),
     [
         ("untitled:Untitled-1", "is not saved yet", "save it as a file first"),
+        ("file://", "is not saved yet", "save it as a file first"),
         ("vscode-vfs://github/a/b.dlm", "is no file on this machine (vscode-vfs:)", "save a copy"),
         ("git:/a/b.dlm?HEAD", "is no file on this machine (git:)", "save a copy"),
         pytest.param(

@@ -128,6 +128,9 @@ def read_yaml(text: str, start: int) -> tuple[Mapping, list[Diagnostic]]:
                 return tree, problems
             entries += tree.entries
         elif tree is not None and not (isinstance(tree, Scalar) and tree.value is None):
+            if any(tree.span.start <= p.span.start <= tree.span.end for p in problems):
+                # What is wrong there has been said.
+                continue
             problems.append(
                 report("yaml-not-mapping", tree.span, "expected `key: value` entries here")
             )
@@ -223,6 +226,8 @@ def _top_level_parts(text: str) -> list[tuple[int, str]]:
 #: what PyYAML says, and what it means to someone who has never read its source
 _TAB = "a tab cannot indent YAML; use spaces"
 _TAB_INDENT = re.compile(r"^[ ]*\t[ \t]*", re.MULTILINE)
+_OPEN_BRACKET = "this bracket is never closed"
+_UNFINISHED = "this is never finished"
 _PLAINER = (
     (
         "mapping values are not allowed here",
@@ -231,10 +236,10 @@ _PLAINER = (
     ("could not find expected ':'", "expected `key: value`"),
     ("found character '\\t'", _TAB),
     ("found unexpected end of stream", "this quote is never closed"),
-    ("but got '<stream end>'", "this bracket is never closed"),
+    ("but got '<stream end>'", _OPEN_BRACKET),
     ("expected '<document start>'", "expected `key: value`, not indented"),
     ("expected <block end>", "indented differently from the lines around it"),
-    ("found '<stream end>'", "this is never finished"),
+    ("found '<stream end>'", _UNFINISHED),
     ("found undefined alias", "this alias (`*name`) is defined nowhere"),
     ("found another document", "a second `---` inside the frontmatter"),
 )
@@ -250,6 +255,8 @@ def _syntax_error(error: yaml.YAMLError, text: str, start: int) -> Diagnostic:
         at -= 1
     said = str(getattr(error, "problem", None) or "not valid YAML")
     message = next((plainer for raw, plainer in _PLAINER if raw in said), said)
+    if message == _UNFINISHED and text[at : at + 1] in ("[", "{"):
+        message = _OPEN_BRACKET
     fix = _without_tabs(text, start) if message == _TAB else None
     return report("yaml-syntax", Span(start + at, start + min(at + 1, len(text))), message, fix)
 

@@ -125,7 +125,8 @@ def target_of(session: Session, uri: str) -> Target:
     document = session.document(uri)
     path = document.path if document is not None else from_proto.path_of(uri)
     if path is None:
-        if uri.startswith("untitled:"):
+        # Neovim writes the second for a buffer without a name.
+        if uri.startswith("untitled:") or uri.rstrip("/") == "file:":
             raise refusal("the document", "is not saved yet", "save it as a file first")
         where = f"is no file on this machine ({uri.partition(':')[0]}:)"
         raise refusal("the document", where, "save a copy in a folder of this machine")

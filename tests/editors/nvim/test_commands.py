@@ -234,6 +234,25 @@ def test_every_command_says_that_there_is_no_server(tmp_path: Path) -> None:
         assert nvim.notified() == ["dlm: this is not a .dlm document"] * len(OF_DOCUMENTS)
 
 
+def test_what_cannot_be_written_or_was_never_saved_is_said(tmp_path: Path) -> None:
+    path = tmp_path / "facts.dlm"
+    path.write_text(document_text("smollm2-135m"))
+    path.chmod(0o444)
+    with Neovim(path) as nvim:
+        nvim.attached()
+        nvim.command("normal! Gox")
+        nvim.command("DlmTrain!")
+        assert nvim.notified() == [
+            "dlm: not trained, as it is not written: E45: 'readonly' option is set "
+            "(add ! to override)"
+        ]
+        nvim.command("enew!")
+        nvim.command("setfiletype dlm")
+        nvim.attached()
+        nvim.command("DlmPrompt Who?")
+        nvim.told("dlm: the document is not saved yet: save it as a file first")
+
+
 def test_the_log_is_opened() -> None:
     with Neovim() as nvim:
         nvim.command("DlmLog")
@@ -244,7 +263,7 @@ def test_the_server_is_asked_for_nothing_it_does_not_have() -> None:
     lua = PLUGIN / "lua" / "dlm"
     named = {
         name
-        for file in ("commands.lua", "more.lua")
+        for file in ("commands.lua", "store.lua", "frontmatter.lua")
         for name in _NAMED.findall((lua / file).read_text())
     }
     assert len(named) > 8

@@ -381,7 +381,12 @@ function M.define()
     vim.api.nvim_create_user_command(name, function(call)
       local bufnr = vim.api.nvim_get_current_buf()
       if name == 'DlmTrain' and call.bang and vim.bo[bufnr].filetype == 'dlm' then
-        vim.cmd.update()
+        local written, problem = pcall(vim.cmd.update)
+        if not written then
+          -- Vim's own words, without where in this file they came up.
+          say('not trained, as it is not written: ' .. (tostring(problem):match('E%d+:[^\n]*') or problem), ERROR)
+          return
+        end
       end
       local client = server.client(bufnr)
       if client then

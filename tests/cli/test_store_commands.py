@@ -105,6 +105,19 @@ def test_show_says_how_the_vocabulary_fits(
     assert facts["remark"] in said
 
 
+def test_the_vocabulary_is_of_what_is_taught_and_not_of_headers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = write_base(tmp_path / "base")
+    path = tmp_path / "facts.dlm"
+    triple = "\n::preference::\n### Prompt\nWhy now?\n### Chosen\nWell.\n### Rejected\nNope.\n"
+    path.write_text(document_text(str(base), (("What is it?", "Fine."),)) + triple)
+    assert main(["show", str(path), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)["vocabulary"]
+    assert facts["words"] == 8
+    assert facts["most_split"][0]["word"] in ("Fine", "Nope", "Well", "What")
+
+
 def test_the_vocabulary_is_looked_at_with_the_sources_up_to_a_bound(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

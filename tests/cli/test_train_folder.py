@@ -72,13 +72,15 @@ def test_rescaffold_sets_the_source_and_keeps_the_rest(job: Job, folder: Path) -
     assert main(["train", str(folder), *BASE]) == 0
     path = folder / ".dlm" / "corpus.dlm"
     text = path.read_text().replace("training:\n", "training:\n  seed: 7\n")
+    text = text.replace("---\n", "---\n# mine\n", 1)
     path.write_text(text + "::instruction::\n### Q\nA?\n### A\nB.\n")
-    old = settings(path)
+    old, whole = settings(path), path.read_text()
     assert main(["train", str(folder), "--rescaffold", "--include", "*.md"]) == 0
     new = settings(path)
     assert (new.dlm_id, new.base_model, new.training.seed) == (old.dlm_id, old.base_model, 7)
     assert path.read_text().endswith("::instruction::\n### Q\nA?\n### A\nB.\n")
     assert taken(expand(new.training, path)) == ["a.md"]
+    assert path.with_name("corpus.dlm.bak").read_text() == whole
 
 
 @pytest.mark.parametrize(

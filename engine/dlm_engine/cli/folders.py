@@ -10,6 +10,7 @@ from dlm_engine.bases import accept, require_licence, resolve
 from dlm_engine.bases.local import is_local
 from dlm_engine.cli.app import Globals
 from dlm_engine.data.sources.scaffold import Wishes, document_of, write_scaffold
+from dlm_engine.document import back_up, read_text
 from dlm_engine.errors import UsageError
 from dlm_engine.store import home_dir
 
@@ -44,6 +45,9 @@ def document_to_train(at: Globals, path: Path, wishes: Wishes, *, accept_licence
         wishes = replace(wishes, base=base)
     document, text = document_of(path, wishes, home)
     if text is not None:
+        if document.exists():
+            # Comments, and sources beside the folder itself, are not written again.
+            at.console.status(f"backup: {back_up(document, read_text(document))}")
         write_scaffold(document, text)
         at.console.status(f"wrote {document}")
     return document

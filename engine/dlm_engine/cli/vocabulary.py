@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from dlm_engine.bases import REGISTRY, cache_root
 from dlm_engine.bases.local import is_local, local_folder
 from dlm_engine.bases.spec import slug_of
 from dlm_engine.bases.vocabulary import vocabulary_fit
-from dlm_engine.document import Document, Frontmatter
+from dlm_engine.document import Document, Frontmatter, Section
 from dlm_engine.errors import DlmError
 from dlm_engine.store import Store
 
@@ -33,7 +33,7 @@ def vocabulary_facts(
         return None, why
     if not (folder / "tokenizer.json").is_file():
         return None, why
-    texts = [section.content for section in document.sections if section.content.strip()]
+    texts = [text for section in document.sections for text in _texts(section)]
     left, read = MOST_READ, 0
     for file in files:
         from dlm_engine.data.sources.expansion import read_source
@@ -57,6 +57,16 @@ def vocabulary_facts(
         "remark": fit.remark,
         "source_files": {"read": read, "all": len(files)},
     }, None
+
+
+def _texts(section: Section) -> Iterator[str]:
+    """What a section teaches, without the headers of its parts."""
+    if not section.pairs and not section.triples:
+        yield section.content
+    for pair in section.pairs:
+        yield from (pair.question, pair.answer)
+    for triple in section.triples:
+        yield from (triple.prompt, triple.chosen, triple.rejected)
 
 
 def _folder(base: str, path: Path, store: Store) -> tuple[Path | None, str]:

@@ -18,7 +18,7 @@ from dlm_engine.document.edits import (
     remove_section,
     set_key,
 )
-from dlm_engine.document.files import read_document, read_text, write_document
+from dlm_engine.document.files import back_up, read_document, read_text, write_document
 from dlm_engine.document.frontmatter import (
     CURRENT_VERSION,
     Adapter,
@@ -80,6 +80,7 @@ __all__ = [
     "adapter_names",
     "append_section",
     "apply_edits",
+    "back_up",
     "content_digest",
     "decode",
     "escape",

@@ -83,6 +83,33 @@ def write_document(path: Path, text: str) -> None:
                 os.unlink(beside)
 
 
+def back_up(path: Path, text: str) -> Path:
+    """Write `text` to the first free backup name, with the rights of `path`; whole or not at all.
+
+    Raises:
+        DocumentError: it cannot be written.
+    """
+    for number in range(1000):
+        copy = path.with_name(f"{path.name}.bak" + (f".{number}" if number else ""))
+        try:
+            # The name is taken first: an older backup is never replaced.
+            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path.stat().st_mode))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            problem = f"cannot be written ({error.strerror})"
+            raise DocumentError(
+                str(copy), problem, "check its folder, or use --no-backup"
+            ) from None
+        try:
+            write_document(copy, text)
+        except DocumentError:
+            copy.unlink(missing_ok=True)
+            raise
+        return copy
+    raise DocumentError(str(path), "has a thousand backups", "remove some, or use --no-backup")
+
+
 def _mode(target: Path) -> int:
     try:
         return stat.S_IMODE(target.stat().st_mode)

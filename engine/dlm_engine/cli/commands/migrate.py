@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dlm_engine.cli.app import Globals, globals_of
-from dlm_engine.document import migrate_text, read_text, write_document
+from dlm_engine.document import back_up, migrate_text, read_text, write_document
 from dlm_engine.errors import DlmError, DocumentError
 
 EPILOG = "An older backup is never overwritten: .bak, .bak.1, .bak.2 and so on."
@@ -54,7 +53,7 @@ def _migrate(at: Globals, path: Path, *, dry_run: bool, backup: bool) -> None:
         at.console.status(f"{path}: would go {versions}")
         return
     if backup:
-        at.console.status(f"backup: {_back_up(path, text)}")
+        at.console.status(f"backup: {back_up(path, text)}")
     write_document(path, migration.text)
     for change in migration.applied:
         at.console.detail(f"{path}: {change}")
@@ -67,30 +66,3 @@ def _diff(path: Path, before: str, after: str) -> str:
         before.splitlines(), after.splitlines(), f"{path} (now)", f"{path} (migrated)", lineterm=""
     )
     return "\n".join(lines)
-
-
-def _back_up(path: Path, text: str) -> Path:
-    """Write `text` to the first free backup name, with the rights of `path`; whole or not at all.
-
-    Raises:
-        DocumentError: it cannot be written.
-    """
-    for number in range(1000):
-        copy = path.with_name(f"{path.name}.bak" + (f".{number}" if number else ""))
-        try:
-            # The name is taken first: an older backup is never replaced.
-            os.close(os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL, path.stat().st_mode))
-        except FileExistsError:
-            continue
-        except OSError as error:
-            problem = f"cannot be written ({error.strerror})"
-            raise DocumentError(
-                str(copy), problem, "check its folder, or use --no-backup"
-            ) from None
-        try:
-            write_document(copy, text)
-        except DocumentError:
-            copy.unlink(missing_ok=True)
-            raise
-        return copy
-    raise DocumentError(str(path), "has a thousand backups", "remove some, or use --no-backup")

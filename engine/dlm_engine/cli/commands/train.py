@@ -186,7 +186,7 @@ def command(
         Policy | None, typer.Option(help="Folder: whether sources may lie outside it; strict.")
     ] = None,
     rescaffold: Annotated[
-        bool, typer.Option("--rescaffold", help="Folder: set its source anew; the rest stays.")
+        bool, typer.Option("--rescaffold", help="Folder: set its source anew; a backup stays.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Write the result as one JSON object.")] = (
         False

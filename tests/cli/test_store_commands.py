@@ -116,6 +116,9 @@ def test_the_vocabulary_is_of_what_is_taught_and_not_of_headers(
     facts = json.loads(capsys.readouterr().out)["vocabulary"]
     assert facts["words"] == 8
     assert facts["most_split"][0]["word"] in ("Fine", "Nope", "Well", "What")
+    path.write_text(document_text(str(base), (("What is it?", "x" * 100_000),)))
+    assert main(["show", str(path)]) == 0
+    assert max(map(len, capsys.readouterr().out.splitlines())) < 300
 
 
 def test_the_vocabulary_is_looked_at_with_the_sources_up_to_a_bound(

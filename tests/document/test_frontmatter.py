@@ -153,6 +153,7 @@ def test_export_bounds(line: str, value: str) -> None:
         "system_prompt: ⟦value-type|12⟧\n",
         "system_prompt: ⟦value-type|2024-01-01⟧\n",
         "training:\n  gate:\n    enabled: ⟦value-type|maybe⟧\n",
+        "training:\n  sources:\n    - path: ⟦value-range|''⟧\n    - path: b\n",
         # words
         "training:\n  adapter: ⟦value-choice|LoRA⟧\n",
         "training:\n  precision: ⟦value-choice|int8⟧\n",

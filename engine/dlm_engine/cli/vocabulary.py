@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Of the sources, files of so many bytes together are read.
 MOST_READ: Final = 2**20
+#: Characters of a word that are shown.
+_LONGEST: Final = 40
 _NOT_HERE: Final = "the base is not on this machine yet; training gets it"
 
 
@@ -89,6 +91,11 @@ def _folder(base: str, path: Path, store: Store) -> tuple[Path | None, str]:
         return None, "the base cannot be read"
 
 
+def _shortened(word: str) -> str:
+    """A word of a minified or encoded line may be a megabyte."""
+    return word if len(word) <= _LONGEST else word[: _LONGEST - 1] + "…"
+
+
 def vocabulary_lines(facts: dict[str, Any] | None, why: str | None) -> list[tuple[str, str]]:
     if facts is None:
         return [("vocabulary", f"not known: {why}")]
@@ -102,7 +109,9 @@ def vocabulary_lines(facts: dict[str, Any] | None, why: str | None) -> list[tupl
         )
     ]
     if facts["most_split"]:
-        words = ", ".join(f"{each['word']} {each['tokens']}" for each in facts["most_split"])
+        words = ", ".join(
+            f"{_shortened(each['word'])} {each['tokens']}" for each in facts["most_split"]
+        )
         lines.append(("split most", words))
     if facts["remark"]:
         lines.append(("", facts["remark"]))

@@ -182,7 +182,13 @@ def _explain(
     message = f"{name} {wanted}, not {written}"
     if fix and kind == "literal_error":
         message += f"; did you mean {fix.edits[0].new_text}?"
-    yield path, report(code, span, message, fix)
+    yield _gone(path), report(code, span, message, fix)
+
+
+def _gone(path: Path) -> Path:
+    """What is taken out for a wrong `path`: a whole source for its own, without which it means
+    nothing."""
+    return path[:-1] if path[:2] == ("training", "sources") and path[-1] == "path" else path
 
 
 def _missing(path: Path, wanted: str, place: Span) -> tuple[Path, Diagnostic]:
@@ -191,9 +197,7 @@ def _missing(path: Path, wanted: str, place: Span) -> tuple[Path, Diagnostic]:
         "base_model": "base_model is missing; name the model to teach, such as smollm2-135m",
     }
     message = hints.get(wanted, f"{'.'.join(map(str, path))} is missing")
-    # A missing path of a source takes the whole source out, as it means nothing without.
-    gone = path[:-1] if path[:2] == ("training", "sources") else path
-    return gone, report("key-missing", place, message)
+    return _gone(path), report("key-missing", place, message)
 
 
 def _requirement(detail: ErrorDetails) -> tuple[str, str]:

@@ -175,12 +175,13 @@ def test_qlora_runs_on_a_cpu_with_bitsandbytes() -> None:
         (CPU, {"adapter": "qlora"}, "qlora", "bitsandbytes"),
         (replace(CUDA, bitsandbytes=False), {"adapter": "qlora"}, "qlora", "bitsandbytes"),
         (MPS, {"adapters": {"a": {"adapter": "qlora"}}}, "qlora", "mps"),
-        (CUDA, {"optimizer": "galore_adamw"}, "galore", "adapter"),
-        (CUDA, {"optimizer": "galore_adamw_8bit"}, "galore", "adapter"),
         (CPU, {"optimizer": "paged_adamw_8bit"}, "paged", "NVIDIA"),
         (MPS, {"optimizer": "adamw_bnb_8bit"}, "bnb", "NVIDIA"),
         (ROCM, {"optimizer": "adamw_bnb_8bit"}, "bnb", "rocm"),
         (CPU, {"optimizer": "adamw_bnb_8bit"}, "bnb", "not installed"),
+        (MPS, {"optimizer": "galore_adamw_8bit"}, "galore", "NVIDIA"),
+        (ROCM, {"optimizer": "galore_adamw_8bit"}, "galore", "rocm"),
+        (CPU, {"optimizer": "galore_adamw_8bit"}, "galore", "not installed"),
         (replace(CUDA, bitsandbytes=False), {"optimizer": "paged_adamw_8bit"}, "paged", "not inst"),
     ],
 )
@@ -200,6 +201,21 @@ def test_8bit_optimisers_are_planned_where_they_run() -> None:
     assert planned(CUDA, optimizer="paged_adamw_8bit").estimate.optimiser < usual
     on_cpu = planned(replace(CPU, bitsandbytes=True), optimizer="adamw_bnb_8bit")
     assert on_cpu.estimate.optimiser < planned(CPU).estimate.optimiser
+
+
+@pytest.mark.parametrize("hardware", [CPU, CUDA, OLD_CUDA, MPS, ROCM])
+def test_the_moments_of_galore_are_planned_smaller_wherever_training_runs(
+    hardware: Hardware,
+) -> None:
+    usual, part = (planned(hardware, optimizer=n) for n in ("adamw_torch", "galore_adamw"))
+    assert part.estimate.optimiser == usual.estimate.optimiser / 2
+    with_8_bits = replace(hardware, bitsandbytes=True)
+    if hardware.backend in ("cpu", "cuda"):
+        least, whole = (
+            planned(with_8_bits, optimizer=name).estimate.optimiser
+            for name in ("galore_adamw_8bit", "adamw_bnb_8bit")
+        )
+        assert least < min(whole, part.estimate.optimiser)
 
 
 def test_a_base_that_does_not_fit_names_numbers_and_those_that_would() -> None:

@@ -131,7 +131,9 @@ OLD, FRESH = rows(6), rows(1, first=60)
 EVERYDAY = packs_of(rows(8, first=100), 40)
 
 
-def grown(new: list[Encoded], steps: int = 30) -> tuple[FurtherRun, dict[str, torch.Tensor]]:
+def grown(
+    new: list[Encoded], steps: int = 30, optimizer: str = "adamw_torch"
+) -> tuple[FurtherRun, dict[str, torch.Tensor]]:
     """A run further by `new` on an adapter with some random knowledge; with its tensors."""
     first = trainee()
     aim(first, lay(first, packs_of(OLD, 40)), survey(first, lay(first, EVERYDAY)))
@@ -142,7 +144,9 @@ def grown(new: list[Encoded], steps: int = 30) -> tuple[FurtherRun, dict[str, to
         earlier[f"{name}.lora_A.weight"] = module.lora_A["default"].weight.detach().clone()
         earlier[f"{name}.lora_B.weight"] = torch.randn(b.shape, generator=generator) * 0.01
     added = Addition(tuple(new), tuple(OLD), WIRING.rank, WIRING.alpha, 4)
-    settings = replace(settle_further(SETTINGS, added), cap=steps, stop_when_learned=True)
+    settings = replace(
+        settle_further(SETTINGS, added), cap=steps, stop_when_learned=True, optimizer=optimizer
+    )
     second = trainee(replace(WIRING, rank=added.grown_rank, alpha=added.grown_alpha))
     second.take_over(earlier)
     new_laid, old_laid = lay(second, packs_of(new, 40)), lay(second, packs_of(OLD, 40))
@@ -155,8 +159,9 @@ def grown(new: list[Encoded], steps: int = 30) -> tuple[FurtherRun, dict[str, to
     return FurtherRun(second, settings, every, added, laid), earlier
 
 
-def test_what_was_there_does_not_change_by_a_bit() -> None:
-    run, earlier = grown(FRESH, steps=5)
+@pytest.mark.parametrize("optimizer", ["adamw_torch", "galore_adamw", "galore_adamw_8bit"])
+def test_what_was_there_does_not_change_by_a_bit(optimizer: str) -> None:
+    run, earlier = grown(FRESH, steps=5, optimizer=optimizer)
     assert len(list(run.steps())) == 5
     for name, module in run.trainee.adapted().items():
         a, b = module.lora_A["default"].weight, module.lora_B["default"].weight

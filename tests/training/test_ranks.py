@@ -30,7 +30,10 @@ WISHES = "  preference:\n    hyperparams:\n      num_epochs: 3\n      learning_r
 ORPO = WISHES.replace("preference:\n", "preference:\n    method: orpo\n")
 PROSE = "".join(f"::prose::\nBoat {n} lies at pier {n % 7}.\n\n" for n in range(30))
 
-KINDS = ("some", "dropout", "dora", "qlora", "dpo", "orpo", "named", "held out")
+#: Some steps with one projector and some with the next.
+GALORE = EVERY.replace("num_epochs: 3", "num_epochs: 10") + "  optimizer: galore_adamw\n"
+
+KINDS = ("some", "dropout", "dora", "qlora", "galore", "dpo", "orpo", "named", "held out")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,7 @@ def written(base: Path, folder: Path, kind: str) -> Order:
         "some": document_text(str(base), FACTS, f"training:\n{SOME}"),
         "dropout": document_text(str(base), FACTS, f"training:\n{EVERY}"),
         "qlora": document_text(str(base), FACTS, f"training:\n{SOME}  adapter: qlora\n"),
+        "galore": document_text(str(base), FACTS, f"training:\n{GALORE}"),
         "dora": document_text(str(base), FACTS, f"training:\n{SOME}  adapter: dora\n"),
         "dpo": document_text(str(base), FACTS[:4], f"training:\n{SOME}{WISHES}")
         + body(PREFERENCES),
@@ -143,7 +147,13 @@ def test_only_the_first_writes(processes: Crowd, order: Order) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "worlds"),
-    [("dropout", (2, 1)), ("dropout", (1, 2)), ("dropout", (2, 3)), ("dpo", (2, 1))],
+    [
+        ("dropout", (2, 1)),
+        ("dropout", (1, 2)),
+        ("dropout", (2, 3)),
+        ("galore", (2, 1)),
+        ("dpo", (2, 1)),
+    ],
     ids=str,
 )
 def test_a_run_goes_on_with_another_number_of_processes(

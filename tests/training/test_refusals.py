@@ -68,14 +68,6 @@ REFUSED = {
         "3",
     ),
     "fp16": ("precision: fp16", "", "training.precision", "setting-refused", "fp16"),
-    "galore": ("optimizer: galore_adamw", "", "optimizer", "setting-refused", "galore_adamw"),
-    "galore 8": (
-        "optimizer: galore_adamw_8bit",
-        "",
-        "training.optimizer",
-        "setting-refused",
-        "galore_adamw_8bit",
-    ),
     "layer": (
         "target_modules: [q_proj, lm_head]",
         "",

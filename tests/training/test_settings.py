@@ -59,11 +59,12 @@ def test_the_rate_is_the_authors(
 
 def test_the_optimiser_is_the_authors(fresh: Place, tiny_base: Path, runs: list[Run]) -> None:
     pytest.importorskip("bitsandbytes")
-    write(fresh, "  optimizer: adamw_bnb_8bit\n", tiny_base, FACTS)
-    fresh.train(max_steps=1)
+    for name in ("adamw_bnb_8bit", "galore_adamw"):
+        write(fresh, f"  optimizer: {name}\n", tiny_base, FACTS)
+        fresh.train(max_steps=1)
     write(fresh, "", tiny_base, FACTS)
     fresh.train(max_steps=1)
-    assert [type(run.optimiser).__name__ for run in runs] == ["AdamW8bit", "AdamW"]
+    assert [type(run.optimiser).__name__ for run in runs] == ["AdamW8bit", "GaLore", "AdamW"]
 
 
 # --- the plan -----------------------------------------------------------------------------------

@@ -290,8 +290,8 @@ class Training(Closed):
     ] = Field(
         default="adamw_torch",
         description="AdamW, its moments in 32 bits, or in 8 (with bitsandbytes, on an NVIDIA GPU "
-        "or a CPU; paged ones on the GPU only). The two of GaLore are refused: they are for whole "
-        "weights, of which an adapter trains none.",
+        "or a CPU; paged ones on the GPU only). GaLore's two keep them of a quarter of the "
+        "directions of a gradient. See docs/learning.md.",
     )
     lr_scheduler: Literal["cosine", "linear", "constant"] = Field(
         default="cosine", description="Shape of the learning rate after warm-up. Left out: linear."

@@ -14,10 +14,6 @@ from dlm_engine.document.frontmatter import Frontmatter
 from dlm_engine.document.model import Section, SectionType
 
 FP16 = "float16 gradients overflow in training, and the adapter may come out as NaN"
-GALORE = (
-    "GaLore keeps the moments of whole weight matrices small, and an adapter trains none: "
-    "its own are narrower than what GaLore would make of them"
-)
 #: of a section that no base of this version can read
 MEDIA = "the bases of this version read text only"
 REMOVE = "remove it from the document to train the rest"
@@ -38,8 +34,6 @@ def refused_settings(
     training = frontmatter.training
     if training.precision == "fp16":
         yield Refusal("training.precision", FP16, "remove the line, or write bf16 or fp32")
-    if training.optimizer.startswith("galore"):
-        yield Refusal("training.optimizer", GALORE, "remove the line (adamw_torch is used)")
     preference = training.preference
     if preference.method == "dpo" and preference.hyperparams.beta == 0:
         yield Refusal(

@@ -11,7 +11,7 @@ from dlm_engine.hardware.machine import (
     gpus,
     measure_bf16_gain,
 )
-from dlm_engine.hardware.memory import HEAD_CHUNK, Estimate, Workload, estimate
+from dlm_engine.hardware.memory import GALORE_SHARE, HEAD_CHUNK, Estimate, Workload, estimate
 from dlm_engine.hardware.model_shape import (
     CUTTABLE,
     ModelShape,
@@ -24,6 +24,7 @@ from dlm_engine.hardware.report import BaseFacts, DoctorReport, capabilities, re
 
 __all__ = [
     "CUTTABLE",
+    "GALORE_SHARE",
     "HEAD_CHUNK",
     "BaseFacts",
     "Company",

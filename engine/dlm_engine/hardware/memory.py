@@ -7,7 +7,8 @@ weight, the peak in bytes is
     base       s*P                              (QLoRA: 0.56 bytes per weight in linears;
                                                 divided: its part, and the largest layer)
     adapter    4*A                              LoRA factors, A = rank * sum(in + out) * L
-    optimiser  4*A gradients + 8*A moments      (8-bit optimisers: 2*A moments)
+    optimiser  4*A gradients + 8*A moments      (8-bit optimisers: 2*A moments; GaLore: of one
+                                                direction in GALORE_SHARE)
     activations, per layer and token
         residuals and norms   2h*(4 + 4) + 2h*s          float32 copy and normalised copy
         attention             s*(3*H*d + 2*K*d + 2*H*d)  q, k, v, their copies, the output
@@ -44,9 +45,18 @@ SLACK = 0.25
 HEAD_CHUNK = 256
 """Supervised positions whose logits may be in memory at once; the loss keeps to it."""
 
+GALORE_SHARE = 4
+"""Of so many directions of a gradient GaLore keeps the moments of one."""
+
 _RUNTIME = {"cpu": 700 * 2**20, "mps": 900 * 2**20, "cuda": 700 * 2**20}
 _NF4_BYTES = 0.56
-_MOMENT_BYTES = {"adamw_torch": 8, "adamw_bnb_8bit": 2, "paged_adamw_8bit": 2}
+_MOMENT_BYTES = {
+    "adamw_torch": 8,
+    "adamw_bnb_8bit": 2,
+    "paged_adamw_8bit": 2,
+    "galore_adamw": 8 / GALORE_SHARE,
+    "galore_adamw_8bit": 2 / GALORE_SHARE,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +118,7 @@ def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> 
     return Estimate(
         base=base,
         adapter=4 * work.adapter_params,
-        optimiser=(4 + _MOMENT_BYTES[work.optimizer]) * work.adapter_params,
+        optimiser=round((4 + _MOMENT_BYTES[work.optimizer]) * work.adapter_params),
         activations=kept,
         head=head_rows * shape.vocab * (8 + width) + gathered,
         workspace=layer,

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from dlm_engine.document.unsupported import FP16, GALORE
+from dlm_engine.document.unsupported import FP16
 from dlm_engine.errors import HardwareRefusal
 from dlm_engine.hardware.machine import Hardware
 from dlm_engine.hardware.memory import Attention, Estimate, Precision, Workload, estimate
@@ -157,11 +157,9 @@ def _plain(hardware: Hardware) -> Device:
 
 
 def _check_optimizer(hardware: Hardware, name: str) -> None:
-    if name == "adamw_torch":
+    if name in ("adamw_torch", "galore_adamw"):
         return
     subject, remedy = f"training.optimizer {name}", "remove the line (adamw_torch is used)"
-    if name.startswith("galore"):
-        raise HardwareRefusal(subject, GALORE, remedy)
     paged = name.startswith("paged")
     if hardware.backend != "cuda" and (paged or hardware.backend != "cpu"):
         raise HardwareRefusal(

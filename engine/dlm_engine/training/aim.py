@@ -23,8 +23,7 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +31,7 @@ import torch
 
 from dlm_engine.data.packs import Pack
 from dlm_engine.training.network import Trainee
+from dlm_engine.training.polite import one_thread
 
 #: Ridge, as a share of the mean everyday energy per direction: below it, "never used by
 #: everyday text" is only "not seen among the anchors".
@@ -90,7 +90,7 @@ def aim(
     (own, shared), _ = _moments(trainee, listeners, document)
     (known, known_shared), _ = _moments(trainee, listeners, kept)
     count = sum(pack.tokens - pack.prefix for pack, _ in document)
-    with _one_thread():
+    with one_thread():
         for source, modules in listeners.items():
             rest = everyday.moments[source].to("cpu", torch.float64) + shared[source]
             if source in known:
@@ -122,7 +122,7 @@ def aim_further(
     listeners = _listeners(trainee)
     spans = _inputs(trainee, listeners, new)
     (known, known_shared), _ = _moments(trainee, listeners, kept)
-    with _one_thread():
+    with one_thread():
         for source, modules in listeners.items():
             penalty = _scaled(everyday.moments[source].to("cpu", torch.float64))
             if source in known:
@@ -158,16 +158,6 @@ def _directions_in_span(own: torch.Tensor, penalty: torch.Tensor, count: int) ->
     energy = (own @ rows.t()).square().mean(0).clamp_min(1e-30)
     scaled: torch.Tensor = rows / energy.sqrt()[:, None]
     return scaled
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _directions(own: torch.Tensor, rest: torch.Tensor, rank: int) -> torch.Tensor:

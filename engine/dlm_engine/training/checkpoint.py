@@ -18,7 +18,7 @@ from safetensors.torch import save
 from dlm_engine.errors import TrainingError
 from dlm_engine.store import make_folders, write_atomic
 from dlm_engine.training.model import Phase
-from dlm_engine.training.optimisers import SCALES, moments, put_back
+from dlm_engine.training.optimisers import BESIDE, moments, put_back
 
 STATE_NAME = "training_state.safetensors"
 _REMEDY = "train again with --fresh"
@@ -82,7 +82,8 @@ class State:
     """Parameters and both AdamW moments by parameter name, after `step` steps.
 
     The tensors are those of a run that can go on; a finished one has none. `scales` belong to
-    moments in 8 bits, by the name of the scale and the parameter, with a point between.
+    moments in 8 bits, and so do projectors and their age to those of GaLore, by the name of what
+    it is and the parameter, with a point between.
     """
 
     step: int
@@ -124,7 +125,7 @@ def copies(
     dict[str, torch.Tensor],
     dict[str, torch.Tensor],
 ]:
-    """Parameters, both moments and their scales as they are now, on the CPU."""
+    """Parameters, both moments and what is beside those as they are now, on the CPU."""
 
     def copy(tensor: torch.Tensor) -> torch.Tensor:
         return tensor.detach().to("cpu", copy=True).contiguous()
@@ -252,7 +253,7 @@ def restore(
                 state.step,
                 state.first_moments[name],
                 state.second_moments[name],
-                {s: state.scales[f"{s}.{name}"] for s in SCALES if f"{s}.{name}" in state.scales},
+                {s: state.scales[f"{s}.{name}"] for s in BESIDE if f"{s}.{name}" in state.scales},
             )
 
 

@@ -16,6 +16,8 @@ import ctypes
 import logging
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -88,6 +90,19 @@ def settle_in(threads: int | None = None) -> int:
             libc.mallopt(_M_MMAP_THRESHOLD, 1 << 30)
             libc.mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
     return count
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Within, torch takes one thread: the last bits of a decomposition depend on how many."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def threads_wanted() -> int | None:

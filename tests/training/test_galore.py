@@ -19,7 +19,7 @@ from tests.training.test_preferences import body
 from dlm_engine.hardware import GALORE_SHARE
 from dlm_engine.jobs import Ending, Event, Progress, Start
 from dlm_engine.training.checkpoint import read_state, write_state
-from dlm_engine.training.galore import LASTS, projector_of
+from dlm_engine.training.galore import LASTS, projector_of, scale_of
 from dlm_engine.training.optimisers import make_optimiser, moments
 from dlm_engine.training.polite import one_thread
 
@@ -50,7 +50,7 @@ def reference(shape: tuple[int, ...], steps: int) -> Array:
         move = first / (1 - 0.9 ** (step + 1))
         move /= np.sqrt(second / (1 - 0.999 ** (step + 1))) + 1e-8
         if len(shape) == 2:
-            move = np.sqrt(projector.shape[0] / projector.shape[1]) * move @ projector.T
+            move = scale_of(torch.from_numpy(projector)) * move @ projector.T
         weight -= RATE * (move if move.shape == shape else move.T)
     return weight
 

@@ -32,6 +32,11 @@ PREFERRING = {
     **{name: f"{{preference: {{loss_type: {name}}}}}" for name in ("sigmoid", "hinge", "ipo")},
     "orpo": "{preference: {method: orpo}}",
 }
+#: and its questions by another optimiser
+OPTIMISERS = {
+    name: f"{{optimizer: {name}}}"
+    for name in ("adamw_bnb_8bit", "paged_adamw_8bit", "galore_adamw", "galore_adamw_8bit")
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--worlds", nargs="*", default=sorted(WORLDS), choices=sorted(WORLDS))
     parser.add_argument("--without", nargs="*", default=[], choices=[TREE, EDITS])
     parser.add_argument("--preferring", nargs="+", default=[""], choices=sorted(PREFERRING))
+    parser.add_argument("--optimizers", nargs="+", default=[], choices=sorted(OPTIMISERS))
     parser.add_argument("--against-trl", action="store_true", help="also by plain TRL and PEFT")
     options = parser.parse_args(arguments)
     from dlm_engine.bases import obtain_weights, resolve
@@ -53,8 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for world in options.worlds:
         show("base", find(0.0, 0, lesson_of(world), weights, None))
         own: list[Found] = []
-        for loss in options.preferring:
-            runs = [_world(world, seed, weights, loss, bars) for seed in range(options.seeds)]
+        for way in options.optimizers or options.preferring:
+            runs = [_world(world, seed, weights, way, bars) for seed in range(options.seeds)]
             if len(runs) > 1:
                 show_spread(runs)
             own += runs
@@ -72,12 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(not all(bar.met for bar in bars))
 
 
-def _world(world: str, seed: int, weights: Weights, loss: str, bars: list[Bar]) -> Found:
+def _world(world: str, seed: int, weights: Weights, way: str, bars: list[Bar]) -> Found:
     with tempfile.TemporaryDirectory() as folder:
         options = ("--seed", str(seed), "--fresh", "--ignore-lock")
-        trained = train_world(world, Path(folder), *options, training=PREFERRING.get(loss, ""))
+        training = {**PREFERRING, **OPTIMISERS}.get(way, "")
+        trained = train_world(world, Path(folder), *options, training=training)
         found = find(trained.seconds, trained.steps, lesson_of(world), weights, trained.adapter)
-    show(" ".join(filter(None, (world, loss, f"seed {seed}"))), found)
+    show(" ".join(filter(None, (world, way, f"seed {seed}"))), found)
     for question in found.score.lost:
         print(f"{'':19}lost: {question}")
     bars += bars_of(world, found.score, trained.seconds)

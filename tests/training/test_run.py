@@ -158,6 +158,30 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spoils_nothing() -> None:
     assert bytes_of(run) == before
 
 
+@pytest.mark.parametrize("name", ["adamw_torch", "adamw_bnb_8bit", "galore_adamw"])
+def test_a_run_that_skipped_a_step_is_resumed_to_the_same_bytes(name: str, tmp_path: Path) -> None:
+    """The optimiser counts fewer steps than the run."""
+
+    def begun(until: int) -> Run:
+        run = make_run(optimizer=name)
+        list(run.steps(until=1))
+        well = run.trainee.head.data[3].clone()
+        run.trainee.head.data[3] = float("nan")
+        list(run.steps(until=2))
+        run.trainee.head.data[3] = well
+        list(run.steps(until=until))
+        return run
+
+    straight = begun(SETTINGS.cap)
+    write_state(tmp_path, begun(5).state("inputs"))
+    second = make_run(optimizer=name)
+    state = read_state(tmp_path)
+    assert state is not None
+    second.resume(state)
+    list(second.steps())
+    assert bytes_of(second) == bytes_of(straight)
+
+
 def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
     run = make_run(cap=3)
     list(run.steps(until=2))

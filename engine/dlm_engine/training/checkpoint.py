@@ -74,6 +74,7 @@ class StateFacts(BaseModel):
     pairs: tuple[str, ...] = ()
     preference: PreferenceFacts | None = None
     asked: Asked | None = None
+    skipped: int = 0
     sha256: str
 
 
@@ -83,7 +84,8 @@ class State:
 
     The tensors are those of a run that can go on; a finished one has none. `scales` belong to
     moments in 8 bits, and so do projectors and their age to those of GaLore, by the name of what
-    it is and the parameter, with a point between.
+    it is and the parameter, with a point between. `skipped` of the steps made no update, as their
+    loss was not a number.
     """
 
     step: int
@@ -99,6 +101,7 @@ class State:
     pairs: tuple[str, ...] = ()
     preference: PreferenceFacts | None = None
     asked: Asked | None = None
+    skipped: int = 0
 
     def without_tensors(self) -> State:
         """What is worth keeping of a finished run: nobody goes on from its moments."""
@@ -159,6 +162,7 @@ def facts_of(state: State, tensors: dict[str, torch.Tensor]) -> StateFacts:
         pairs=state.pairs,
         preference=state.preference,
         asked=state.asked,
+        skipped=state.skipped,
         sha256=_digest(tensors),
     )
 
@@ -205,6 +209,7 @@ def state_of(facts: StateFacts, tensors: dict[str, torch.Tensor]) -> State:
         facts.pairs,
         facts.preference,
         facts.asked,
+        facts.skipped,
     )
 
 
@@ -250,7 +255,7 @@ def restore(
             put_back(
                 optimiser,
                 parameter,
-                state.step,
+                state.step - state.skipped,
                 state.first_moments[name],
                 state.second_moments[name],
                 {s: state.scales[f"{s}.{name}"] for s in BESIDE if f"{s}.{name}" in state.scales},

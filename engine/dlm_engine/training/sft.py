@@ -132,6 +132,8 @@ class Run:
         )
         self.portions = Portions(trainee)
         self.step = 0
+        #: steps that made no update
+        self.skipped = 0
         self.knowledge = Knowledge(goal(row for laid in packs for row in laid.pack.rows))
         self.finished = False
         #: of every row, as of the last look at all of them
@@ -171,13 +173,14 @@ class Run:
             self.finished,
             dict(self.knowledge.known),
             *copies(self.parameters, self.optimiser),
+            skipped=self.skipped,
         )
         return state.without_tensors() if self.finished else state
 
     def resume(self, state: State) -> None:
         """Go on from `state`; `TrainingError` when it is of another adapter."""
         restore(state, self.parameters, self.optimiser)
-        self.step = state.step
+        self.step, self.skipped = state.step, state.skipped
         self.finished = state.finished
         self.knowledge.known = dict(state.known)
 
@@ -209,6 +212,7 @@ class Run:
                     self.optimiser.step()
             else:
                 bad += 1
+                self.skipped += 1
                 if bad >= _MAX_BAD_STEPS:
                     raise TrainingError(
                         f"step {self.step + 1}",

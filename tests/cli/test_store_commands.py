@@ -10,7 +10,7 @@ from tests.tiny import document_text, write_base
 
 from dlm_engine.cli.entry import main
 from dlm_engine.document import read_document
-from dlm_engine.store import Manifest, Store, TrainingRunSummary, Version, now
+from dlm_engine.store import Manifest, Store, TrainingRunSummary, Version, now, plan_purge
 
 
 @pytest.fixture
@@ -430,6 +430,23 @@ def test_show_says_whether_the_gate_is_trained(
         (folder / "gate_config.json").write_text(json.dumps(config))
     assert main(["show", str(path)]) == 0
     assert said in " ".join(capsys.readouterr().out.split())
+
+
+def test_an_adapter_that_is_no_longer_declared_takes_no_gate_away(
+    path: Path, named: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path.write_text(path.read_text().replace("facts: {}}", "facts: {}}\n  gate: {enabled: true}"))
+    add_version(named, adapter="renamed")
+    folder = named.root / "adapter" / "_gate"
+    folder.mkdir()
+    config = {"mode": "trained", "adapter_versions": {"tone": 2, "facts": 1}}
+    (folder / "gate_config.json").write_text(json.dumps(config))
+    assert main(["show", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["store"]["gate"] == "trained"
+    assert folder not in [item.path for item in plan_purge(named, ["a"]).items]
+    path.write_text(path.read_text().replace("facts: {}}", "facts: {}, renamed: {}}"))
+    assert main(["show", str(path)]) == 0
+    assert "gate not of these versions" in " ".join(capsys.readouterr().out.split())
 
 
 def test_versions_of_one_adapter(

@@ -109,9 +109,8 @@ def vocabulary_lines(facts: dict[str, Any] | None, why: str | None) -> list[tupl
         )
     ]
     if facts["most_split"]:
-        words = ", ".join(
-            f"{_shortened(each['word'])} {each['tokens']}" for each in facts["most_split"]
-        )
+        most = facts["most_split"]
+        words = ", ".join(f"{_shortened(each['word'])} {each['tokens']}" for each in most)
         lines.append(("split most", words))
     if facts["remark"]:
         lines.append(("", facts["remark"]))

@@ -196,14 +196,19 @@ def plan_purge(store: Store, removed: Collection[str]) -> Garbage:
     return Garbage(tuple(_item(path, GarbageKind.REMOVED) for path in doomed))
 
 
-def gate_mode(store: Store) -> str | None:
+def gate_mode(store: Store, adapters: Collection[str] | None = None) -> str | None:
     """How the gate weighs, `trained` or `uniform`; None unless it was made beside the versions
-    that are current."""
-    current = [store.current(name) for name in store.adapters()]
-    numbers = {version.adapter: version.number for version in current if version}
+    that are current, and is over these `adapters`, if any are named.
+
+    Adapters that the document once had keep their versions, and the gate is not over them.
+    """
     with suppress(StoreError):
         facts = read_json_object(gate_path(store.root) / "gate_config.json", "train again") or {}
-        if facts.get("adapter_versions") == numbers:
+        versions = facts.get("adapter_versions")
+        if not isinstance(versions, dict) or not versions:
+            return None
+        current = [store.current(name) for name in adapters or versions]
+        if versions == {version.adapter: version.number for version in current if version}:
             return str(facts.get("mode"))
     return None
 

@@ -96,7 +96,9 @@ def _facts(
             },
             "last_run": None if last is None else last.model_dump(mode="json"),
             "retention": _retention(store, versions),
-            "gate": gate_mode(store) if settings.training.gate.enabled else None,
+            "gate": gate_mode(store, [*filter(None, names)])
+            if settings.training.gate.enabled
+            else None,
             "exports": [folder.name for folder in export_folders(store.root)],
         },
     }

@@ -3,7 +3,7 @@
 The engine says which decisions would let it go on (`Trouble.choices`); the user sees them as
 buttons, and the job is begun again with the one that is taken. A save decides nothing and asks
 nothing, and a client that cannot show buttons gets the refusal as it is. A training remembers in
-the store that a licence was accepted; of other jobs, which write nothing there, the session does.
+the store that a licence was accepted; of other jobs, which keep none there, the session does.
 """
 
 from __future__ import annotations

@@ -76,8 +76,9 @@ class JobState:
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """How the last job ended."""
+    """How the last job ended; `id` tells it from one before it that ended alike."""
 
+    id: int
     kind: JobKind
     uri: str
     ending: Ending
@@ -89,10 +90,11 @@ class Last:
     def of(cls, job: Job, result: Result) -> Last:
         message = message_of(job.kind, result)
         adapter = result.shares[0].adapter if len(result.shares) == 1 else None
-        return cls(job.kind, job.uri, result.ending, message, result.version, adapter)
+        return cls(job.id, job.kind, job.uri, result.ending, message, result.version, adapter)
 
     def as_json(self) -> dict[str, Any]:
         return {
+            "id": self.id,
             "kind": self.kind,
             "uri": self.uri,
             "ending": str(self.ending),

@@ -57,18 +57,20 @@ def test_runs_store_and_what_a_training_asks(
         nvim.command("close")
         nvim.command("DlmOpenStore")
         nvim.until(f"vim.fn.expand('%:p'):find('{DLM_ID}', 1, true)")
-        nvim.command("close")
 
-        # What asks takes a licence as a training does.
-        path.write_text(document_text("llama-3.2-1b"))
-        nvim.command("edit!")
+
+def test_a_question_takes_a_licence_as_a_training_does(tmp_path: Path) -> None:
+    path = tmp_path / "facts.dlm"
+    path.write_text(document_text("llama-3.2-1b"))
+    with Neovim(path) as nvim:
+        nvim.attached()
         nvim.lua(TAKE % "Accept the licence")
-        nvim.command("DlmPrompt Who keeps the lamp?")
+        nvim.command("DlmPrompt! Who keeps the lamp?")
         nvim.told("llama-3.2-1b: its weights")
-        said = nvim.notified()
-        assert not any("must be accepted" in message for message in said)
-        # It is remembered, so nothing is offered again.
-        nvim.lua(TAKE % "Accept the licence")
-        nvim.command("DlmExport gguf Q8_0")
-        nvim.until(f"#DlmTest.notified > {len(said)}")
-        assert nvim.lua("return #DlmTest.offered") == 0
+        offered = ["Accept the licence LicenseRef-Llama-3.2", "Read the licence"]
+        assert nvim.lua("return DlmTest.offered") == offered
+        # It is remembered, and what fails in the same way again is said again.
+        said = len(nvim.notified())
+        nvim.command("DlmPrompt! Who keeps the lamp?")
+        nvim.until(f"#DlmTest.notified > {said}")
+        assert nvim.lua("return DlmTest.offered") == offered

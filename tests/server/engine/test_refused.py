@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tests.server.engine.places import Place
 
 from dlm_engine import jobs
 from dlm_engine.document import new_id
-from dlm_engine.store import LockMode
+from dlm_engine.store import LockMode, Manifest, Store, TrainingRunSummary, now
 from dlm_engine.worker import jobs_adapter
 from dlm_engine.worker.messages import Accept, Ask, Export, Prompt, Question, Rollback, Train
 
@@ -139,50 +140,68 @@ ACCEPT = "Accept the licence LicenseRef-Llama-3.2"
 JOBS: list[tuple[str, dict[str, Any]]] = [
     ("dlm.prompt", {"question": "Who?"}),
     ("dlm.export", {"target": "gguf"}),
-    ("dlm.askSection", {"position": {"line": 9, "character": 0}}),
+    ("dlm.askSection", {"position": {"line": 6, "character": 0}}),
     ("dlm.probe", {}),
     ("dlm.rollback", {"version": 1}),
 ]
 
 
-def gated(place: Place) -> None:
-    """The document on a base whose licence nobody has accepted for it."""
-    lines = place.text.splitlines(keepends=True)
-    text = [line if "base_model" not in line else "base_model: llama-3.2-1b\n" for line in lines]
-    place.path.write_text("".join(text))
+@pytest.fixture(scope="module")
+def gated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("gated") / "home"
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def gated_window(gated_home: Path) -> Iterator[Editor]:
+    with Editor(gated_home) as running:
+        yield running
+
+
+@pytest.fixture
+def gated(gated_home: Path, tmp_path: Path) -> Path:
+    """A document with a version, as large as it takes, whose base's licence nobody accepted."""
+    dlm_id = new_id()
+    store = Store(gated_home, dlm_id)
+    store.write_manifest(Manifest(dlm_id=dlm_id, base_model="llama-3.2-1b"))
+    with store.stage(None) as staging:
+        (staging.path / "adapter_model.safetensors").write_bytes(b"x")
+        run = TrainingRunSummary(run_id=1, started_at=now(), adapter_version=1, seed=1)
+        staging.commit(run)
+    path = tmp_path / "gated.dlm"
+    path.write_text(GATED.format(dlm_id).replace("### Q", "::instruction::\n### Q !probe"))
+    return path
+
+
+def licence_wanted(answer: dict[str, Any]) -> bool:
+    data = answer.get("error", {}).get("data", {})
+    return bool(data.get("kind") == "LicenceRequired")
+
+
 @pytest.mark.parametrize(("command", "argument"), JOBS, ids=[name for name, _ in JOBS])
 def test_a_job_asks_for_the_licence_once(
-    command: str, argument: dict[str, Any], editor: Editor, place: Place
+    command: str, argument: dict[str, Any], gated_window: Editor, gated: Path
 ) -> None:
-    gated(place)
-    uri = editor.open(place.path)
+    editor = gated_window
+    editor.forget()
+    uri = editor.open(gated)
     editor.choices = [ACCEPT]
-    error = editor.answer(editor.send_command(command, uri=uri, **argument))["error"]
+    # What is in the way after that are the weights, where those are wanted.
+    assert not licence_wanted(editor.answer(editor.send_command(command, uri=uri, **argument)))
     asked = offered(editor)
-    assert [action["title"] for action in asked["actions"]] == [
-        "Accept the licence LicenseRef-Llama-3.2"
-    ]
+    assert [action["title"] for action in asked["actions"]] == [ACCEPT]
     assert "accept it" in asked["message"]
     assert "--" not in asked["message"]
     assert "train the document" not in asked["message"]
-    # What is in the way after that is what was made on another base.
-    assert error["data"]["kind"] != "LicenceRequired"
-    assert editor.choices == []
     editor.forget()
     for name, more in JOBS:
-        error = editor.answer(editor.send_command(name, uri=uri, **more))["error"]
-        assert error["data"]["kind"] != "LicenceRequired"
+        assert not licence_wanted(editor.answer(editor.send_command(name, uri=uri, **more)))
     assert editor.count("window/showMessageRequest") == 0
 
 
-@pytest.mark.slow
-def test_a_licence_that_is_declined_is_asked_for_again(editor: Editor, place: Place) -> None:
-    gated(place)
-    uri = editor.open(place.path)
-    editor.choice = None
+def test_a_licence_that_is_declined_is_asked_for_again(gated_window: Editor, gated: Path) -> None:
+    editor = gated_window
+    editor.forget()
+    uri = editor.open(gated)
     for times in (1, 2):
         request = editor.send_command("dlm.prompt", uri=uri, question="Who?")
         data = editor.answer(request)["error"]["data"]
@@ -190,12 +209,12 @@ def test_a_licence_that_is_declined_is_asked_for_again(editor: Editor, place: Pl
         assert editor.count("window/showMessageRequest") == times
 
 
-@pytest.mark.slow
-def test_a_client_without_buttons_accepts_the_licence_with_the_command(place: Place) -> None:
+def test_a_client_without_buttons_accepts_the_licence_with_the_command(
+    gated_home: Path, gated: Path
+) -> None:
     able = {**CAPABILITIES, "window": {"workDoneProgress": True}}
-    gated(place)
-    with Editor(place.home, capabilities=able) as editor:
-        uri = editor.open(place.path)
+    with Editor(gated_home, capabilities=able) as editor:
+        uri = editor.open(gated)
         for name, argument in JOBS[:2]:
             assert "must be accepted" in editor.refused(name, uri=uri, **argument)
             said = editor.refused(name, uri=uri, acceptLicence=True, **argument)

@@ -36,20 +36,20 @@ def make_tokenizer() -> Any:
     )
 
 
-def make_model(kind: str = "llama", layers: int = 6, *, tied: bool = True) -> Any:
-    """A random decoder, 32 wide, the same weights each time."""
+def make_model(kind: str = "llama", layers: int = 6, *, tied: bool = True, width: int = 32) -> Any:
+    """A random decoder, `width` wide, the same weights each time."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model(
         kind,
         vocab_size=len(SPECIAL) + 256,
-        hidden_size=32,
-        intermediate_size=64,
+        hidden_size=width,
+        intermediate_size=2 * width,
         num_hidden_layers=layers,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=8,
+        head_dim=width // 4,
         max_position_embeddings=512,
         tie_word_embeddings=tied,
         bos_token_id=1,
@@ -69,9 +69,11 @@ def make_model(kind: str = "llama", layers: int = 6, *, tied: bool = True) -> An
     return model.eval()
 
 
-def write_base(folder: Path, kind: str = "llama", *, tied: bool = True) -> Path:
+def write_base(
+    folder: Path, kind: str = "llama", layers: int = 6, *, tied: bool = True, width: int = 32
+) -> Path:
     """The tiny base as a Hugging Face folder."""
-    make_model(kind, tied=tied).save_pretrained(folder)
+    make_model(kind, layers, tied=tied, width=width).save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     config = json.loads((folder / "config.json").read_text())
     config["eos_token_id"] = 2

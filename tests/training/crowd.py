@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from tempfile import mkdtemp
@@ -56,7 +56,8 @@ class Order:
 @dataclass(frozen=True)
 class Told:
     """What one process told. `wrote`: paths under the home that it created or changed. `kept`:
-    bytes of the base that it kept, `largest` those that it gathers at once."""
+    bytes of the base that it kept, `largest` those that it gathers at once, `grew` those by which
+    its memory was larger than at the start when it was largest (Linux)."""
 
     losses: tuple[float, ...] = ()
     divergences: tuple[float, ...] = ()
@@ -71,6 +72,7 @@ class Told:
     wrote: tuple[str, ...] = ()
     kept: int = 0
     largest: int = 0
+    grew: int = 0
 
 
 class Crowd:
@@ -180,6 +182,7 @@ def carry_out(order: Order, rank: int) -> Told:
         place=jobs.Place(rank, order.world, rank, order.world) if order.world > 1 else None,
     )
     writing = Writing(home)
+    before = memory("VmRSS")
     outcome, error = None, ""
     try:
         outcome = jobs.train(request, tell, lambda: len(steps) == order.stops)
@@ -199,7 +202,15 @@ def carry_out(order: Order, rank: int) -> Told:
         tuple(writing.paths),
         kept_of_base(trained) if trained else 0,
         trained.divided.largest if trained and trained.divided else 0,
+        memory("VmHWM") - before,
     )
+
+
+def memory(name: str) -> int:
+    """Of this process, in bytes, as the kernel names it; 0 where it does not."""
+    with suppress(OSError), open("/proc/self/status", encoding="ascii") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(name))
+    return 0
 
 
 def kept_of_base(trained: Trainee) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +11,13 @@ from typing import Any, cast
 
 import pytest
 import torch
-from tests.tiny import make_model
-from tests.training.crowd import Crowd, Told, crowd
+from tests.tiny import document_text, make_model, write_base
+from tests.training.crowd import Crowd, Order, Told, crowd
 from tests.training.parts import WIRING, bytes_of, make_run
 from tests.training.test_ranks import alone, led, require_alike, require_same_end, written
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from dlm_engine.bases import stored_tensors
 from dlm_engine.document.frontmatter import Gate, Training
 from dlm_engine.errors import HardwareRefusal
 from dlm_engine.hardware import Company, Hardware, approximate_shape, plan
@@ -27,6 +29,7 @@ from dlm_engine.training.support import require_room
 
 #: More than two processes have work for in every step, and for each look.
 UNEVEN = {"some": 3, "dpo": 3}
+MIB = 2**20
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,26 @@ def test_each_process_keeps_its_part_and_one_layer(
         assert each.kept <= 1.01 * whole / 2 + each.largest
         assert each.largest < whole / 5
     assert [path for path in told[1].wrote if path.startswith("/store")] == []  # type: ignore[union-attr]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the peak from /proc")
+def test_the_memory_of_a_process_falls_with_their_number(processes: Crowd, tmp_path: Path) -> None:
+    """Of all that a run does, from the first byte of the base to the version."""
+    base = write_base(tmp_path / "base", layers=12, width=640)
+    size = sum(torch.Size(each.shape).numel() for each in stored_tensors(base).values()) * 4
+    assert size > 160 * MIB
+    path = tmp_path / "facts.dlm"
+    path.write_text(document_text(str(base), extra="training:\n  precision: fp32\n"))
+    losses = []
+    for world in (2, 3):
+        order = Order((str(path),), str(tmp_path / f"home-{world}"), world, max_steps=1, shard=True)
+        for told in processes.run(order):
+            assert told is not None
+            assert told.error == ""
+            # What it imports, and the activations of four layers.
+            assert told.grew < size / world + told.largest + 150 * MIB
+            losses.append(told.losses)
+    assert losses[0] == losses[2]
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -167,7 +190,7 @@ def test_what_is_gathered_computes_as_what_stays(kind: str, wiring: Wiring) -> N
             base.lm_head.weight = torch.nn.Parameter(base.lm_head.weight.detach() * 0.5)
         if kind == "bf16":
             base = base.to(torch.bfloat16)
-        run = make_run(wiring, base=divide(base, "cpu") if divided else base, cap=3)
+        run = make_run(wiring, base=divide(base, {}, "cpu") if divided else base, cap=3)
         list(run.steps())
         return bytes_of(run)
 
@@ -177,7 +200,7 @@ def test_what_is_gathered_computes_as_what_stays(kind: str, wiring: Wiring) -> N
 def test_layers_below_the_adapter_are_gathered_once_for_each_pack(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    base = divide(make_model(), "cpu")
+    base = divide(make_model(), {}, "cpu")
     found = divided_of(base)
     assert found is not None
     counts: dict[int, int] = {}
@@ -199,7 +222,7 @@ def test_layers_below_the_adapter_are_gathered_once_for_each_pack(
 
 
 def test_a_weight_that_is_not_there_is_not_a_number() -> None:
-    base = divide(make_model(), "cpu")
+    base = divide(make_model(), {}, "cpu")
     weight = base.model.layers[0].mlp.up_proj.weight
     assert weight.shape == make_model().model.layers[0].mlp.up_proj.weight.shape
     assert bool(weight.isnan().all())
@@ -218,7 +241,7 @@ def test_one_layer_is_there_at_a_time(
     monkeypatch: pytest.MonkeyPatch, wiring: Wiring, dtype: torch.dtype
 ) -> None:
     """Also of what autograd keeps, on the way there and back."""
-    run = make_run(wiring, base=divide(make_model().to(dtype), "cpu"))
+    run = make_run(wiring, base=divide(make_model().to(dtype), {}, "cpu"))
     gather, gathered, there = ranks.gather, [], []
 
     def counted(part: torch.Tensor, whole: torch.Tensor) -> None:

@@ -14,6 +14,7 @@ from dlm_engine.bases.probes import Outcome, ProbeResult, probe
 from dlm_engine.bases.registry import NOT_OFFERED, REGISTRY
 from dlm_engine.bases.resolve import pin_for, resolve
 from dlm_engine.bases.spec import ARCHITECTURES, Architecture, BaseSpec, Origin, Weights
+from dlm_engine.bases.tensors import Stored, stored_tensors
 from dlm_engine.bases.tokens import TokenFacts, load_tokenizer, token_facts
 from dlm_engine.bases.weights import config, find_weights, obtain_weights, verify_weights
 
@@ -28,6 +29,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "ProbeResult",
+    "Stored",
     "TokenFacts",
     "Weights",
     "accept",
@@ -40,6 +42,7 @@ __all__ = [
     "probe",
     "require_licence",
     "resolve",
+    "stored_tensors",
     "token_facts",
     "verify_weights",
 ]

@@ -11,6 +11,10 @@ import torch
 from dlm_engine.bases import Weights
 from dlm_engine.errors import BaseModelError
 from dlm_engine.hardware import Hardware
+from dlm_engine.inference.hollow import Places, hollow_base
+
+#: Puts a base onto a device, and where its weights are to be filled in, reads them there.
+Place = Callable[[Any, Places, str], Any]
 
 
 def load_base(
@@ -19,12 +23,12 @@ def load_base(
     attention: str,
     device: str,
     four_bit_type: str | None = None,
-    place: Callable[[Any, str], Any] | None = None,
+    place: Place | None = None,
 ) -> Any:
     """The base, ready to compute: local safetensors only, no remote code.
 
     `precision` is "fp32" or "bf16"; `four_bit_type` "nf4" loads linear layers in 4 bits
-    with bitsandbytes. `place` puts another base than that from the CPU onto the device.
+    with bitsandbytes. `place` puts the base onto the device in a way of its own.
 
     Raises:
         BaseModelError: the files do not make a model.
@@ -36,6 +40,8 @@ def load_base(
     # transformers warns of what its own code calls; a person can do nothing about it.
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    # Packs carry a mask of their own, which flash attention does not take.
+    attention = "sdpa" if attention == "flash_attention_2" else attention
     options: dict[str, Any] = {}
     if four_bit_type is not None:
         options["quantization_config"] = BitsAndBytesConfig(
@@ -46,11 +52,13 @@ def load_base(
         )
         options["device_map"] = {"": device}
     try:
+        hollow = hollow_base(weights, dtype, attention) if place else None
+        if place and hollow:
+            return place(*hollow, device).eval()
         model = AutoModelForCausalLM.from_pretrained(
             str(weights.path),
             dtype=dtype,
-            # Packs carry a mask of their own, which flash attention does not take.
-            attn_implementation="sdpa" if attention == "flash_attention_2" else attention,
+            attn_implementation=attention,
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=True,
@@ -63,8 +71,7 @@ def load_base(
             "remove the folder to have it prepared again",
         ) from error
     if four_bit_type is None:
-        placed = place(model, device) if place else model.to(device)
-        return placed.eval()
+        return (place(model, {}, device) if place else model.to(device)).eval()
     for module in model.modules():
         # On some CPUs bitsandbytes packs a layer at its first use that is no training, for a
         # product that passes no gradients on; a base is asked and trained by turns.

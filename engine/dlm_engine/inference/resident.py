@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 from dlm_engine.bases import Weights
 from dlm_engine.data.chat import Chat
 from dlm_engine.hardware import Hardware
-from dlm_engine.inference.loading import asking_precision, device_of, load_base
+from dlm_engine.inference.loading import Place, asking_precision, device_of, load_base
 
 #: Of one kept value, in bytes: wider bases compute theirs again rather than fill the memory.
 MOST_KEPT: Final = 512 * 2**20
@@ -36,7 +36,7 @@ class _Loading:
     attention: str
     device: str
     four_bit_type: str | None
-    place: Callable[[Any, str], Any] | None = None
+    place: Place | None = None
 
 
 class Resident:
@@ -57,7 +57,7 @@ class Resident:
         attention: str,
         device: str,
         four_bit_type: str | None = None,
-        place: Callable[[Any, str], Any] | None = None,
+        place: Place | None = None,
     ) -> Any:
         """The base with nothing attached; see `load_base`."""
         wanted = _Loading(weights.sha256, precision, attention, device, four_bit_type, place)

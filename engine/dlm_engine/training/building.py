@@ -16,7 +16,7 @@ from dlm_engine.bases import cache_root
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.inference.resident import Resident
 from dlm_engine.store import Version
-from dlm_engine.training import determinism, further, ranks, warmup
+from dlm_engine.training import determinism, further, polite, ranks, warmup
 from dlm_engine.training.aim import Everyday, aim, aim_further
 from dlm_engine.training.divided import divide
 from dlm_engine.training.everyday import everyday_packs, surveyed
@@ -143,7 +143,9 @@ def attach(
     """The base with a fresh adapter as `settings` describe it, which has embeddings of its own
     for `tokens`: for now the base's."""
     divided = given.plan.parts > 1
-    # One by one: on the way each has the whole base in the memory that they share.
+    if divided:
+        polite.hand_back()
+    # One by one: a base whose files cannot be read in parts each has whole on the way.
     with ranks.in_turn() if divided else nullcontext():
         base = resident.base(
             given.weights,
@@ -209,6 +211,10 @@ def everyday_of(
 ) -> Everyday:
     """What the base does with everyday questions; computed once for a base that stays."""
     settings = given.settings
+    if trainee.divided:
+        # A part of it, of another size in each process: kept in one and not in another, they
+        # would not make the same passes.
+        return _survey(given, trainee, say)
     return resident.keep(
         "everyday",
         (

@@ -20,10 +20,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Final
 
 import torch
 
+from dlm_engine.inference.hollow import Places, read_stored
 from dlm_engine.training import ranks
 
 #: Where a weight begins within its layer, in bytes, as kernels like it.
@@ -55,7 +57,7 @@ class _Place:
 class Divided:
     """The weights of one base, of which the unit that was gathered last is whole."""
 
-    def __init__(self, base: Any, device: torch.device) -> None:
+    def __init__(self, base: Any, places: Places, device: torch.device) -> None:
         self._units: list[_Unit] = []
         self._of: dict[int, _Unit] = {}
         self._held: tuple[_Unit, torch.Tensor] | None = None
@@ -63,7 +65,7 @@ class Divided:
         for module in (*embeddings, *base.model.layers):
             weights = [weight for weight in module.parameters() if id(weight) not in self._of]
             if weights:
-                unit = _taken_apart(weights, device)
+                unit = _taken_apart(weights, places, device)
                 self._units.append(unit)
                 self._of |= {id(weight): unit for weight in weights}
             # A checkpointed layer computes again without being called, its modules do not.
@@ -81,6 +83,10 @@ class Divided:
     def largest(self) -> int:
         """Bytes of the largest unit."""
         return max(unit.size for unit in self._units)
+
+    def has(self, weight: torch.Tensor) -> bool:
+        """Whether it is one of the weights that are divided."""
+        return id(weight) in self._of
 
     def whole(self, weight: torch.nn.Parameter) -> torch.Tensor:
         """`weight` as it is, for as long as somebody holds it; all processes ask for it."""
@@ -134,9 +140,20 @@ class Divided:
         return empty.set_(whole.untyped_storage(), kept.offset, kept.size, kept.stride)
 
 
-def divide(base: Any, device: str) -> Any:
-    """`base`, as it was loaded on the CPU, with this process's part of it on `device`."""
-    setattr(base, _NAME, Divided(base, torch.device(device)))
+def divide(base: Any, places: Places, device: str) -> Any:
+    """`base`, of which `places` are to be filled in, with this process's part of it on `device`.
+
+    Of what is not there the part is read, and nothing more.
+    """
+    divided = Divided(base, places, torch.device(device))
+    setattr(base, _NAME, divided)
+    for tensor in chain(base.parameters(), base.buffers()):
+        stored = places.get(id(tensor))
+        # The last norm, and what else is in no unit.
+        if stored is not None and not divided.has(tensor):
+            whole = torch.empty(tensor.shape, dtype=tensor.dtype)
+            read_stored(stored, 0, whole.numel(), whole.view(-1))
+            tensor.data = whole
     return base.to(device)
 
 
@@ -147,20 +164,33 @@ def divided_of(base: Any) -> Divided | None:
 
 
 @torch.no_grad()
-def _taken_apart(weights: Iterable[torch.nn.Parameter], device: torch.device) -> _Unit:
+def _taken_apart(
+    weights: Iterable[torch.nn.Parameter], places: Places, device: torch.device
+) -> _Unit:
     """Keep this process's part of `weights`, and put what is missing in their place."""
-    places, size = [], 0
+    starts, size = [], 0
     for weight in weights:
         # Not a number, of the same shape, in the memory of one.
         one = torch.full((1,), math.nan, dtype=weight.dtype, device=device)
-        places.append((weight, size, one.expand(weight.shape)))
-        size = _rounded(size + weight.numel() * weight.element_size(), _ALIGNED)
-    whole = torch.zeros(_rounded(size, _ALIGNED * ranks.world()), dtype=torch.uint8)
-    for weight, start, missing in places:
-        _within(whole, start, missing).copy_(weight)
+        starts.append((weight, size, one.expand(weight.shape)))
+        size = _rounded(size + weight.nbytes, _ALIGNED)
+    size = _rounded(size, _ALIGNED * ranks.world())
+    own = ranks.span(size)
+    part = torch.zeros(len(own), dtype=torch.uint8)
+    for weight, start, missing in starts:
+        each = weight.element_size()
+        first, last = max(own.start, start), min(own.stop, start + weight.nbytes)
+        if first < last:
+            onto = part[first - own.start : last - own.start].view(weight.dtype)
+            stored = places.get(id(weight))
+            if stored is None:
+                at = (first - start) // each
+                onto.copy_(weight.detach().reshape(-1)[at : at + onto.numel()])
+            else:
+                read_stored(stored, (first - start) // each, onto.numel(), onto)
         weight.requires_grad_(False)
         weight.data = missing
-    return _Unit(tuple(places), ranks.part(whole).to(device, copy=True), whole.numel())
+    return _Unit(tuple(starts), part.to(device), size)
 
 
 def _within(whole: torch.Tensor, start: int, like: torch.Tensor) -> torch.Tensor:

@@ -208,20 +208,21 @@ def told_bytes(data: bytes = b"") -> bytes:
     return whole.numpy().tobytes()
 
 
-def share(tensors: Iterable[torch.Tensor]) -> None:
-    """Put what process 0 has in `tensors` into everyone's."""
+def share(tensors: Iterable[torch.Tensor], of: int = 0) -> None:
+    """Put what process `of` has in `tensors` into everyone's."""
     if _here.world == 1:
         return
     import torch.distributed as dist
 
     with _company("taking over the adapter"):
         for tensor in tensors:
-            dist.broadcast(tensor.detach(), src=0)
+            dist.broadcast(tensor.detach(), src=of)
 
 
-def part(whole: torch.Tensor) -> torch.Tensor:
-    """This process's of equal parts of `whole`, (n,)."""
-    return whole.chunk(_here.world)[_here.rank]
+def span(size: int) -> range:
+    """This process's of equal parts of `size`, which can be divided so."""
+    each = size // _here.world
+    return range(_here.rank * each, (_here.rank + 1) * each)
 
 
 def gather(part: torch.Tensor, whole: torch.Tensor) -> None:
@@ -231,9 +232,16 @@ def gather(part: torch.Tensor, whole: torch.Tensor) -> None:
         return
     import torch.distributed as dist
 
-    # Named so since torch 2.13, which warns of the other.
-    collect = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
     with _company("gathering a part of the base"):
+        if whole.device.type == "cpu":
+            # Gathered by gloo, all of it would be there twice.
+            own = span(len(whole))
+            whole[own.start : own.stop] = part
+            for rank, each in enumerate(whole.chunk(_here.world)):
+                dist.broadcast(each, src=rank)
+            return
+        # Named so since torch 2.13, which warns of the other.
+        collect = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
         collect(whole, part)
 
 

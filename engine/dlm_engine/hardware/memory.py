@@ -21,6 +21,10 @@ weight, the peak in bytes is
                                                 at supervised positions, HEAD_CHUNK at a time
     workspace  the largest temporaries of one layer's backward, about one more layer
     runtime    what the process needs before it holds a model
+    aiming     before the first step, in place of all terms of a step: what feeds each group
+               of adapted linears on everyday questions and on the document, of n tokens n*d*s
+               or the (d, d) sum over them, 4*d*d, whichever is less; on a CPU 24*d*d for the
+               widest group that is solved. A divided base's processes divide the groups
     slack      a quarter of activations, head and workspace: allocator fragments and
                short-lived temporaries
 
@@ -47,6 +51,12 @@ HEAD_CHUNK = 256
 
 GALORE_SHARE = 4
 """Of so many directions of a gradient GaLore keeps the moments of one."""
+
+EVERYDAY_TOKENS = 3500
+"""About those of the everyday questions, which a base is shown before it is trained."""
+
+SURVEY_KEPT = 512 * 2**20
+"""Sums of everyday questions up to this size are kept on disk, and are there twice on the way."""
 
 _RUNTIME = {"cpu": 700 * 2**20, "mps": 900 * 2**20, "cuda": 700 * 2**20}
 _NF4_BYTES = 0.56
@@ -78,11 +88,14 @@ class Workload:
     """Processes that divide the base, of which each has one part and a layer whole."""
     layers: int | None = None
     """How many of the layers are trained, the last ones; None for all. Others keep nothing."""
+    document: int = 0
+    """Tokens of the whole document."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes at the peak of one training step; `total` includes the slack."""
+    """Bytes at the peak of one training step, and of aiming the adapter before the first one;
+    `total` is the larger, with slack."""
 
     base: int
     adapter: int
@@ -91,12 +104,13 @@ class Estimate:
     head: int
     workspace: int
     runtime: int
+    aiming: int
 
     @property
     def total(self) -> int:
-        fixed = self.base + self.adapter + self.optimiser + self.runtime
         moving = self.activations + self.head + self.workspace
-        return fixed + moving + round(SLACK * moving)
+        step = self.optimiser + moving + round(SLACK * moving)
+        return self.base + self.adapter + self.runtime + max(step, self.aiming)
 
 
 def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> Estimate:
@@ -123,7 +137,25 @@ def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> 
         head=head_rows * shape.vocab * (8 + width) + gathered,
         workspace=layer,
         runtime=_RUNTIME[work.device],
+        aiming=_aiming(work) + round((1 + SLACK) * layer),
     )
+
+
+def _aiming(work: Workload) -> int:
+    """Bytes of what is heard of everyday questions and the document, and of solving for it."""
+    shape, width = work.shape, _width(work)
+    groups = (shape.hidden, shape.heads * shape.head_dim, shape.hidden, shape.intermediate)
+    layers = work.layers or shape.layers
+    sums = layers * sum(4 * d * d for d in groups)
+
+    def heard(tokens: int) -> int:
+        return layers * sum(min(tokens * d * width, 4 * d * d) for d in groups)
+
+    everyday = heard(EVERYDAY_TOKENS)
+    if work.parts == 1 and sums <= SURVEY_KEPT:
+        everyday = 2 * sums
+    solving = 24 * max(groups) ** 2 if work.device == "cpu" else 0
+    return -(-(everyday + heard(work.document)) // work.parts) + solving
 
 
 def layer_bytes_per_token(work: Workload) -> int:

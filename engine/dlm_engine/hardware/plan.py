@@ -89,6 +89,7 @@ def plan(
     layers: int | None = None,
     alternatives: Mapping[str, int] | None = None,
     company: Company = Company(),
+    document: int = 0,
 ) -> Plan:
     """Plan training of `shape` on rows of up to `sequence_len` tokens.
 
@@ -97,6 +98,7 @@ def plan(
         supervised: share of positions with loss (1.0 for prose).
         layers: how many of the layers are trained, the last ones; None for all.
         alternatives: parameter counts of other bases by name, to name those that fit.
+        document: tokens of all that is trained, as far as they are known.
 
     Raises:
         HardwareRefusal: this machine cannot do what was asked; says why and what instead.
@@ -121,6 +123,7 @@ def plan(
         device=device,
         supervised=supervised,
         layers=layers,
+        document=document,
     )
     budget = int(hardware.total_memory * _SHARE[hardware.backend])
     rows = None if training.micro_batch_size == "auto" else int(training.micro_batch_size)

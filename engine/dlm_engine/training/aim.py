@@ -23,13 +23,15 @@ run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from dlm_engine.data.packs import Pack
+from dlm_engine.training import ranks
+from dlm_engine.training.moments import Known, Moment, summed
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.polite import one_thread
 
@@ -52,26 +54,28 @@ class Everyday:
     """What a base does with everyday packs: a constant of base, prompt and adapted layers.
 
     `hidden`: its final hidden states of each pack, as `Trainee.hidden` gives them.
-    `moments`: by group of adapted modules, (d, d) float32 sum of x xᵀ of what feeds it.
+    `moments`: by group of adapted modules, of what feeds it; of a divided base those of the groups
+    that are this process's.
     """
 
     packs: tuple[Laid, ...]
     hidden: tuple[torch.Tensor, ...]
-    moments: dict[str, torch.Tensor]
+    moments: Mapping[str, Moment | Known]
 
     @property
     def nbytes(self) -> int:
-        kept = [*self.moments.values(), *self.hidden]
-        return sum(tensor.numel() * tensor.element_size() for tensor in kept)
+        return sum(each.nbytes for each in (*self.moments.values(), *self.hidden))
 
 
 def survey(trainee: Trainee, everyday: Sequence[Laid]) -> Everyday:
     """Run the base over `everyday`, each pack with its trunk."""
-    (own, shared), hidden = _moments(trainee, _listeners(trainee), everyday)
-    # Summed in float64 and kept in float32: half the memory, and equal bytes whether the
-    # survey was made just now or kept from an earlier run.
-    moments = {source: (own[source] + shared[source]).float() for source in own}
+    moments, hidden = _moments(trainee, _own_listeners(trainee), everyday)
     return Everyday(tuple(everyday), tuple(hidden), moments)
+
+
+def summed_up(trainee: Trainee) -> int:
+    """Bytes of a survey whose moments are all added up."""
+    return sum(summed(modules[0].in_features) for modules in _listeners(trainee).values())
 
 
 def aim(
@@ -86,22 +90,31 @@ def aim(
 
     Each pack comes with its trunk. The tokens a pack's rows share count as everyday.
     """
-    listeners = _listeners(trainee)
-    (own, shared), _ = _moments(trainee, listeners, document)
-    (known, known_shared), _ = _moments(trainee, listeners, kept)
+    own = _own_listeners(trainee)
+    heard, _ = _moments(trainee, own, document)
+    known, _ = _moments(trainee, own, kept)
     count = sum(pack.tokens - pack.prefix for pack, _ in document)
-    with one_thread():
-        for source, modules in listeners.items():
-            rest = everyday.moments[source].to("cpu", torch.float64) + shared[source]
-            if source in known:
-                rest = _scaled(rest) + _scaled(known[source] + known_shared[source])
-            found = _directions(own[source] / count, rest, trainee.wiring.rank - first)
-            for module in modules:
-                weight = module.lora_A["default"].weight
-                with torch.no_grad():
-                    weight[first:].zero_()
-                    weight[first : first + found.shape[0]].copy_(found)
-                weight.requires_grad_(False)
+    for source, modules in own.items():
+        # Popped, as all of them at once are more than the base.
+        moment, before = heard.pop(source), known.pop(source, None)
+        rest = _wide(everyday.moments[source]).add_(moment.shared.whole())
+        if before is not None:
+            rest = _scaled(rest).add_(_scaled(before.whole()))
+        mean = moment.own.whole().div_(count)
+        del moment, before
+        with one_thread():
+            found = _directions(mean, rest, trainee.wiring.rank - first)
+        for module in modules:
+            weight = module.lora_A["default"].weight
+            with torch.no_grad():
+                weight[first:].zero_()
+                weight[first : first + found.shape[0]].copy_(found)
+    for number, modules in enumerate(_by_size(trainee).values()):
+        weights = [module.lora_A["default"].weight for module in modules]
+        if trainee.divided:
+            ranks.share([weight[first:] for weight in weights], number % ranks.world())
+        for weight in weights:
+            weight.requires_grad_(False)
 
 
 def aim_further(
@@ -121,25 +134,30 @@ def aim_further(
     """
     listeners = _listeners(trainee)
     spans = _inputs(trainee, listeners, new)
-    (known, known_shared), _ = _moments(trainee, listeners, kept)
-    with one_thread():
-        for source, modules in listeners.items():
-            penalty = _scaled(everyday.moments[source].to("cpu", torch.float64))
-            if source in known:
-                penalty += _scaled(known[source] + known_shared[source])
-            penalty.diagonal().add_(RIDGE)
+    known, _ = _moments(trainee, listeners, kept)
+    for source, modules in listeners.items():
+        penalty = _scaled(_wide(everyday.moments[source]))
+        if source in known:
+            penalty += _scaled(known[source].whole())
+        penalty.diagonal().add_(RIDGE)
+        with one_thread():
             found = _directions_in_span(spans[source], penalty, trainee.wiring.rank - first)
-            for module in modules:
-                weight = module.lora_A["default"].weight
-                with torch.no_grad():
-                    weight[first:].zero_()
-                    weight[first : first + found.shape[0]].copy_(found)
-                weight.requires_grad_(False)
+        for module in modules:
+            weight = module.lora_A["default"].weight
+            with torch.no_grad():
+                weight[first:].zero_()
+                weight[first : first + found.shape[0]].copy_(found)
+            weight.requires_grad_(False)
+
+
+def _wide(moment: Moment | Known) -> torch.Tensor:
+    """(d, d) float64 of float32: equal bytes whether it was made just now or in an earlier run."""
+    return moment.rounded().to("cpu", torch.float64)
 
 
 def _scaled(moment: torch.Tensor) -> torch.Tensor:
-    """The moment with a mean energy of one per direction."""
-    return moment / moment.diagonal().mean().clamp_min(1e-30)
+    """`moment`, which becomes it, with a mean energy of one per direction."""
+    return moment.div_(moment.diagonal().mean().clamp_min(1e-30))
 
 
 def _directions_in_span(own: torch.Tensor, penalty: torch.Tensor, count: int) -> torch.Tensor:
@@ -163,13 +181,12 @@ def _directions_in_span(own: torch.Tensor, penalty: torch.Tensor, count: int) ->
 def _directions(own: torch.Tensor, rest: torch.Tensor, rank: int) -> torch.Tensor:
     """(r, d) rows along which `own` is large and `rest` small, of unit energy on `own`.
 
-    `own`: (d, d) mean of x xᵀ, `rest`: any multiple of one, both float64. r is `rank`, or
-    d where that is less.
+    `own`: (d, d) mean of x xᵀ, `rest`: any multiple of one, both float64; `rest` is lost. r is
+    `rank`, or d where that is less.
     """
     d = own.shape[0]
-    eye = torch.eye(d, dtype=own.dtype)
-    rest = rest / rest.diagonal().mean()
-    lower = torch.linalg.cholesky(rest + RIDGE * eye)
+    rest.div_(rest.diagonal().mean()).diagonal().add_(RIDGE)
+    lower = torch.linalg.cholesky(rest)
 
     def whitened(basis: torch.Tensor) -> torch.Tensor:
         spread = own @ torch.linalg.solve_triangular(lower.t(), basis, upper=True)
@@ -217,28 +234,35 @@ def _listeners(trainee: Trainee) -> dict[str, list[Any]]:
     return groups
 
 
+def _by_size(trainee: Trainee) -> dict[str, list[Any]]:
+    """Them with what is widest first."""
+    found = _listeners(trainee).items()
+    return dict(sorted(found, key=lambda each: (-each[1][0].in_features, each[0])))
+
+
+def _own_listeners(trainee: Trainee) -> dict[str, list[Any]]:
+    """Those that this process looks at: with a divided base others look at the rest, as what they
+    say is more than the base."""
+    if not trainee.divided:
+        return _listeners(trainee)
+    return dict(ranks.mine(list(_by_size(trainee).items())))
+
+
 @torch.no_grad()
 def _moments(
     trainee: Trainee,
     listeners: dict[str, list[Any]],
     laid: Sequence[Laid],
-) -> tuple[tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]], list[torch.Tensor]]:
-    """Sums of x xᵀ, (d, d) float64 on the CPU, of what feeds each group, and the packs' ends.
-
-    Two sums: over the rows' own tokens, and over those that all rows of a pack share. The
-    ends are the base's final hidden states as `Trainee.hidden` gives them.
-    """
-    sums: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]] = ({}, {})
+) -> tuple[dict[str, Moment], list[torch.Tensor]]:
+    """Of what feeds each group, and the packs' ends: the base's final hidden states as
+    `Trainee.hidden` gives them."""
+    moments: dict[str, Moment] = {}
 
     def add(source: str, whole: torch.Tensor, prefix: int) -> None:
-        whole = whole.float()
-        for total, x in zip(sums, (whole[prefix:], whole[:prefix]), strict=True):
-            moment = x.t() @ x
-            total[source] = total[source].add_(moment) if source in total else moment
+        moments.setdefault(source, Moment()).add(whole, prefix)
 
     hidden = _listen(trainee, listeners, laid, add)
-    own, shared = ({s: m.to("cpu", torch.float64) for s, m in each.items()} for each in sums)
-    return (own, shared), hidden
+    return moments, hidden
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
@@ -24,15 +25,17 @@ from dlm_engine.data import ChatRow, encode_row
 from dlm_engine.data.chat import Chat
 from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.errors import StoreError
+from dlm_engine.hardware.memory import SURVEY_KEPT
 from dlm_engine.store import make_folders, write_atomic
 from dlm_engine.store.atomic import is_abandoned
 from dlm_engine.training import anchors, ranks
-from dlm_engine.training.aim import Everyday, survey
+from dlm_engine.training.aim import Everyday, summed_up, survey
+from dlm_engine.training.moments import Known
 from dlm_engine.training.network import Trainee
 from dlm_engine.training.settings import Settings
 
 #: Of the folder, in bytes; SmolLM2-135M's takes 140 MB for each system prompt.
-MOST_KEPT: Final = 512 * 2**20
+MOST_KEPT: Final = SURVEY_KEPT
 _ENDING: Final = ".safetensors"
 #: Raise when a survey of the same packs under the same conditions becomes another.
 _MAKING: Final = 2
@@ -63,20 +66,24 @@ def surveyed(
     """The survey of `packs`: the one kept in `folder`, or one made now and kept there.
 
     `conditions` is everything that its bytes depend on besides the packs; `making` is called
-    before one is made.
+    before one is made. With a divided base each process has a part of it, which is not kept.
     """
+    if trainee.divided:
+        making()
+        return survey(trainee, lay(packs))
     rows = [[(row.ids, row.start) for row in pack.rows] for pack in packs]
     facts = json.dumps([_MAKING, dict(conditions), rows], sort_keys=True)
     key = hashlib.sha256(facts.encode()).hexdigest()[:32]
     found = _read(folder, key, packs, trainee.device)
-    # They look together, or none of them does.
-    if trainee.divided and not all(ranks.everyones(found is not None)):
-        found = None
     if found is None:
         making()
         found = survey(trainee, lay(packs))
-        if found.nbytes <= MOST_KEPT and ranks.leads():
-            _write(folder, key, found)
+        if summed_up(trainee) <= MOST_KEPT:
+            # Whoever reads it has it so, and a save need not add it up again.
+            moments = {name: Known(each.rounded()) for name, each in found.moments.items()}
+            found = replace(found, moments=moments)
+            if ranks.leads():
+                _write(folder, key, found)
     return found
 
 
@@ -96,7 +103,7 @@ def _read(folder: Path, key: str, packs: Sequence[Pack], device: torch.device) -
             tuple((pack.to(device), trunk) for pack, trunk in zip(packs, trunks, strict=True)),
             tuple(tensors[f"hidden.{n}"].to(device) for n in range(len(packs))),
             {
-                name.removeprefix("moments."): tensor
+                name.removeprefix("moments."): Known(tensor)
                 for name, tensor in tensors.items()
                 if name.startswith("moments.")
             },
@@ -109,7 +116,7 @@ def _placed(tensor: torch.Tensor | None, device: torch.device) -> torch.Tensor |
 
 
 def _write(folder: Path, key: str, made: Everyday) -> None:
-    tensors: dict[str, Any] = {f"moments.{name}": m for name, m in made.moments.items()}
+    tensors: dict[str, Any] = {f"moments.{n}": m.rounded() for n, m in made.moments.items()}
     tensors |= {f"hidden.{number}": hidden for number, hidden in enumerate(made.hidden)}
     trunks = enumerate(trunk for _, trunk in made.packs)
     tensors |= {f"trunk.{number}": trunk for number, trunk in trunks if trunk is not None}

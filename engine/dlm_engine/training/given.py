@@ -162,6 +162,7 @@ def given_by(
         layers=trained_layers(shape, model_type, all_layers=all_layers),
         alternatives={key: spec.params for key, spec in REGISTRY.items()},
         company=Company(ranks.world(), ranks.local_world(), shard),
+        document=sum(len(row.ids) for row in split.train) + sum(pair.tokens for pair in pairs),
     )
     packs = packs_of(split.train, planned.pack_tokens, planned.micro_batch)
     settings = settling.settle(

@@ -176,3 +176,24 @@ def test_four_bits_shrink_the_base_but_not_the_embeddings() -> None:
     small = estimate(work(shape=shape, quantised="nf4"), 1, "off").base
     embeddings = 4 * (shape.params - shape.linear_params)
     assert embeddings < small < plain / 2
+
+
+def test_embeddings_that_are_trained_first_go_through_all_layers() -> None:
+    few = work(layers=1, warm_up=True)
+    plain = estimate(replace(few, warm_up=False), 8, "off")
+    warmed = estimate(few, 8, "off")
+    assert plain.warming == 0
+    assert warmed.warming > 1.5 * (plain.total - plain.base - plain.runtime)
+    assert warmed.total == warmed.base + warmed.adapter + warmed.runtime + warmed.warming
+
+
+def test_aiming_takes_less_where_the_base_is_divided_or_the_document_is_short() -> None:
+    wide = ModelShape(2048, 24, 8192, 50_000, 32, 8, 64, 1_700_000_000, True)
+    usual = work(shape=wide, precision="bf16", layers=8, document=400)
+    one, two, long = (
+        estimate(each, 1, "off").aiming
+        for each in (usual, replace(usual, parts=2), replace(usual, document=100_000))
+    )
+    solved = 24 * 8192**2
+    assert one - solved < 1.3 * (two - solved) * 2 < 1.5 * (one - solved)
+    assert long > 1.5 * one

@@ -24,7 +24,7 @@ from dlm_engine.data import ChatRow, encode_row
 from dlm_engine.data.chat import Chat
 from dlm_engine.data.packs import packs_of
 from dlm_engine.data.tokens import Encoded
-from dlm_engine.errors import InferenceError, TrainingError
+from dlm_engine.errors import InferenceError, OutOfMemory, TrainingError
 from dlm_engine.hardware import detect
 from dlm_engine.inference.resident import Resident
 from dlm_engine.inference.rows import ROWS
@@ -44,6 +44,7 @@ from dlm_engine.training import anchors, ranks
 from dlm_engine.training.aim import survey
 from dlm_engine.training.checkpoint import read_facts
 from dlm_engine.training.loss import head_divergence
+from dlm_engine.training.network import Trainee
 from dlm_engine.training.warmup import WarmUp
 
 WARMED = "  cpt:\n    embed_warmup_steps: 2\n"
@@ -476,6 +477,38 @@ def test_everyday_answers_pull_at_a_tied_head() -> None:
             )
         away[weight] = divergence
     assert 0 < away[200.0] < away[0.0] / 2
+
+
+@pytest.mark.parametrize("lasts", [1, 0])
+def test_a_step_that_does_not_fit_takes_fewer_rows_at_a_time(
+    monkeypatch: pytest.MonkeyPatch, lasts: int
+) -> None:
+    whole = warm_up()
+    loss = whole.step(0)
+    scarce = warm_up()
+    hidden_from = Trainee.hidden_from
+    seen: list[int] = []
+
+    def short_of_memory(self: Trainee, pack: Any, embedded: torch.Tensor) -> torch.Tensor:
+        seen.append(len(pack.rows))
+        hidden = hidden_from(self, pack, embedded)
+        # Of two rows for the second time: something of the step is there already.
+        if len(pack.rows) > lasts and seen.count(len(pack.rows)) > (len(pack.rows) == 2):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return hidden
+
+    monkeypatch.setattr(Trainee, "hidden_from", short_of_memory)
+    if not lasts:
+        with pytest.raises(OutOfMemory, match=r"warm-up, step 1: .* one row at a time"):
+            scarce.step(0)
+        return
+    assert scarce.step(0) == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(scarce.rows, whole.rows, rtol=1e-4, atol=1e-6)
+    assert seen == [5, 2, 2, 1, 1, 1, 1, 1, 1]
+    said: list[str] = []
+    scarce.run(said.append, lambda: False)
+    assert said[0].startswith("embedding warm-up: 1 row at a time: the memory did not last for 2")
+    assert len(said) == 7
 
 
 def test_rows_of_another_base_are_not_put_in() -> None:

@@ -25,6 +25,8 @@ weight, the peak in bytes is
                of adapted linears on everyday questions and on the document, of n tokens n*d*s
                or the (d, d) sum over them, 4*d*d, whichever is less; on a CPU 24*d*d for the
                widest group that is solved. A divided base's processes divide the groups
+    warming    likewise, where embeddings are trained first: activations of all layers, and
+               the head's logits again for the embeddings that are tied to it
     slack      a quarter of activations, head and workspace: allocator fragments and
                short-lived temporaries
 
@@ -90,12 +92,15 @@ class Workload:
     """How many of the layers are trained, the last ones; None for all. Others keep nothing."""
     document: int = 0
     """Tokens of the whole document."""
+    warm_up: bool = False
+    """Whether embeddings are trained first, through all layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Bytes at the peak of one training step, and of aiming the adapter before the first one;
-    `total` is the larger, with slack."""
+    """Bytes at the peak of one training step, and of what comes before the first one: training
+    embeddings (0 where that is not done) and aiming the adapter. `total` is of the largest, with
+    slack."""
 
     base: int
     adapter: int
@@ -105,12 +110,13 @@ class Estimate:
     workspace: int
     runtime: int
     aiming: int
+    warming: int
 
     @property
     def total(self) -> int:
         moving = self.activations + self.head + self.workspace
         step = self.optimiser + moving + round(SLACK * moving)
-        return self.base + self.adapter + self.runtime + max(step, self.aiming)
+        return self.base + self.adapter + self.runtime + max(step, self.aiming, self.warming)
 
 
 def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> Estimate:
@@ -119,11 +125,15 @@ def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> 
     tokens = rows * work.sequence_len
     layer = tokens * layer_bytes_per_token(work)
     layers = work.layers or shape.layers
-    kept = layer * layers
-    if checkpointing == "on":
-        kept = tokens * shape.hidden * width * layers + layer
+
+    def kept(layers: int) -> int:
+        if checkpointing == "on":
+            return tokens * shape.hidden * width * layers + layer
+        return layer * layers
+
     head_rows = min(HEAD_CHUNK, max(1, round(tokens * work.supervised)))
     gathered = round(tokens * work.supervised) * shape.hidden * (4 + width)
+    head = head_rows * shape.vocab * (8 + width) + gathered
     linear = min(shape.linear_params, shape.params) if work.quantised == "nf4" else 0
     base = round(linear * _NF4_BYTES) + (shape.params - linear) * width
     if work.parts > 1:
@@ -133,11 +143,12 @@ def estimate(work: Workload, rows: int, checkpointing: Literal["off", "on"]) -> 
         base=base,
         adapter=4 * work.adapter_params,
         optimiser=round((4 + _MOMENT_BYTES[work.optimizer]) * work.adapter_params),
-        activations=kept,
-        head=head_rows * shape.vocab * (8 + width) + gathered,
+        activations=kept(layers),
+        head=head,
         workspace=layer,
         runtime=_RUNTIME[work.device],
         aiming=_aiming(work) + round((1 + SLACK) * layer),
+        warming=round((1 + SLACK) * (kept(shape.layers) + 2 * head + layer)) if work.warm_up else 0,
     )
 
 

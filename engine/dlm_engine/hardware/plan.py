@@ -124,6 +124,7 @@ def plan(
         supervised=supervised,
         layers=layers,
         document=document,
+        warm_up=training.cpt.embed_warmup_steps > 0,
     )
     budget = int(hardware.total_memory * _SHARE[hardware.backend])
     rows = None if training.micro_batch_size == "auto" else int(training.micro_batch_size)

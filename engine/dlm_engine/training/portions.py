@@ -110,7 +110,8 @@ class Portions:
         mine = (laid.pack.row_of >= start) & (laid.pack.row_of < stop)
         small = pack(laid.pack.rows[start:stop]).to(self.trainee.device)
         hidden = None if laid.base_hidden is None else laid.base_hidden[mine]
-        return replace(laid, pack=small, trunk=self.trainee.trunk(small), base_hidden=hidden)
+        trunk = None if laid.trunk is None else self.trainee.trunk(small)
+        return replace(laid, pack=small, trunk=trunk, base_hidden=hidden)
 
 
 def ran_out(error: BaseException) -> bool:

@@ -29,6 +29,7 @@ from dlm_engine.data.tokens import Encoded
 from dlm_engine.errors import TrainingError
 from dlm_engine.training.loss import CHUNK
 from dlm_engine.training.network import Trainee
+from dlm_engine.training.portions import Portions
 from dlm_engine.training.settings import Settings
 
 if TYPE_CHECKING:
@@ -67,7 +68,11 @@ class WarmUp:
         self, trainee: Trainee, packs: Sequence[Pack], everyday: Everyday, settings: Settings
     ) -> None:
         self.trainee, self.everyday, self.settings = trainee, everyday, settings
-        self.packs = [pack.to(torch.device(trainee.device)) for pack in packs]
+        from dlm_engine.training.sft import Laid
+
+        # No trunk: what enters the layers is what is trained.
+        self.packs = [Laid(pack.to(torch.device(trainee.device)), None) for pack in packs]
+        self.portions = Portions(trainee)
         embedding = trainee.inner.get_input_embeddings().original_module
         self._embedding = embedding
         self._scale = getattr(embedding, "embed_scale", None)
@@ -93,20 +98,33 @@ class WarmUp:
         steps = self.settings.embed_warmup
         for step in range(steps):
             loss = self.step(step)
+            if choice := self.portions.told():
+                say(f"embedding warm-up: {choice.value}: {choice.reason}")
             say(f"embedding warm-up: step {step + 1} of {steps}, loss {loss:.3f}")
             if cancelled():
                 raise WarmUpStopped
         self.trainee.put_rows(self.rows.detach().to(self.trainee.dtype).float())
 
     def step(self, step: int) -> float:
-        """One step; the loss before it, in nats per token."""
+        """One step; the loss before it, in nats per token.
+
+        Raises:
+            OutOfMemory: the memory does not last for a single row.
+        """
         from dlm_engine.training.sft import shuffled
 
         settings = self.settings
         batch = shuffled(self.packs, settings.packs_per_step, settings.seed, step)
-        tokens = sum(pack.supervised for pack in batch)
-        self._optimiser.zero_grad(set_to_none=True)
-        loss = sum(self._learn(pack, tokens) for pack in batch)
+        tokens = sum(laid.pack.supervised for laid in batch)
+
+        def learned() -> float:
+            # What was begun before the memory ran out counts for nothing.
+            self._optimiser.zero_grad(set_to_none=True)
+            parts = (part.pack for laid in batch for part in self.portions.of(laid))
+            return sum(self._learn(pack, tokens) for pack in parts)
+
+        doing = f"embedding warm-up, step {step + 1}"
+        (loss,) = self.portions.lasting(learned, lambda: ((laid, 1) for laid in batch), doing)
         divergence = self._pull(step)
         norm = float(torch.nn.utils.clip_grad_norm_([self.rows], _CLIP))
         if not math.isfinite(loss + divergence + norm):

@@ -76,6 +76,12 @@ def prose(arguments: Sequence[str]) -> int:
     return main(arguments)
 
 
+def memory(arguments: Sequence[str]) -> int:
+    from tests.bench.memory import main
+
+    return main(arguments)
+
+
 BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "grammar": grammar,
     "document": document,
@@ -86,6 +92,7 @@ BENCHES: dict[str, Callable[[Sequence[str]], int]] = {
     "saves": saves,
     "sources": sources,
     "prose": prose,
+    "memory": memory,
 }
 
 

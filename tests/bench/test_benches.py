@@ -46,6 +46,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str]]]:
                     "saves",
                     "sources",
                     "prose",
+                    "memory",
                 )
             ],
             0,

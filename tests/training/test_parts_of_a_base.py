@@ -55,7 +55,7 @@ def test_each_process_reads_and_holds_its_part(
         read.clear()
         base = loaded(folder, precision, attention)
         # Beyond its part: the last norm, rotations, and where weights begin.
-        assert sum(read) < 4 * size / 3 + 4096
+        assert 0.9 * 4 * size / 3 < sum(read) < 4 * size / 3 + 4096
         assert held_by(base) < (4 if precision == "fp32" else 2) * size / 3 + 8192
         whole = make_model(kind, tied=tied).to(base.dtype)
         found, expected = divided_of(base), divided_of(divide(whole, {}, "cpu"))

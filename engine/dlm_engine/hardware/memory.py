@@ -32,8 +32,9 @@ weight, the peak in bytes is
 
 The terms were derived from the modelling code, and checked against the tensors that
 autograd really saves and against the peak of a real step (tests/hardware), within the
-factors stated there. On a CPU the peak also shows the weights file, mapped while loading;
-the system takes those pages back when it needs them, so they are not counted.
+factors stated there. On a CPU a whole base in the precision of its file is that file, mapped: pages
+of it that the system may take back, counted under base all the same, as every step needs them. Of
+a divided base nothing is mapped.
 """
 
 from __future__ import annotations

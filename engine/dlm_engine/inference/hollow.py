@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,7 +24,12 @@ Places = Mapping[int, Stored]
 """Where the weights lie that are not there, by their `id`."""
 
 
-def hollow_base(weights: Weights, dtype: torch.dtype, attention: str) -> tuple[Any, Places] | None:
+class Hollow(NamedTuple):
+    base: Any
+    places: Places
+
+
+def hollow_base(weights: Weights, dtype: torch.dtype, attention: str) -> Hollow | None:
     """The base with the weights to be filled in; None where they are not in the files as the
     model has them.
 
@@ -63,7 +68,7 @@ def hollow_base(weights: Weights, dtype: torch.dtype, attention: str) -> tuple[A
             places[id(tensor)] = every[name]
         elif bool(tensor.isnan().any()):
             return None
-    return base, places
+    return Hollow(base, places)
 
 
 def read_stored(stored: Stored, first: int, count: int, onto: torch.Tensor) -> None:

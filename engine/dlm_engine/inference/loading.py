@@ -53,16 +53,18 @@ def load_base(
         options["device_map"] = {"": device}
     try:
         hollow = hollow_base(weights, dtype, attention) if place else None
-        if place and hollow:
-            return place(*hollow, device).eval()
-        model = AutoModelForCausalLM.from_pretrained(
-            str(weights.path),
-            dtype=dtype,
-            attn_implementation=attention,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-            **options,
+        model = (
+            hollow.base
+            if hollow
+            else AutoModelForCausalLM.from_pretrained(
+                str(weights.path),
+                dtype=dtype,
+                attn_implementation=attention,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                **options,
+            )
         )
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise BaseModelError(
@@ -71,7 +73,8 @@ def load_base(
             "remove the folder to have it prepared again",
         ) from error
     if four_bit_type is None:
-        return (place(model, {}, device) if place else model.to(device)).eval()
+        places = hollow.places if hollow else {}
+        return (place(model, places, device) if place else model.to(device)).eval()
     for module in model.modules():
         # On some CPUs bitsandbytes packs a layer at its first use that is no training, for a
         # product that passes no gradients on; a base is asked and trained by turns.

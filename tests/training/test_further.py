@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.tiny import FACTS, document_text
-from tests.training.parts import SETTINGS, WIRING, lay, rows, trainee
+from tests.training.parts import SETTINGS, WIRING, bytes_of, lay, rows, trainee
 
-from dlm_engine.data.packs import packs_of
+from dlm_engine.data.packs import Pack, packs_of
 from dlm_engine.data.rows import ChatRow, Row, TextRow
 from dlm_engine.data.tokens import Encoded
 from dlm_engine.errors import ExportError
@@ -37,6 +37,7 @@ from dlm_engine.store import Store, checkpoint_path, read_ledger, rollback
 from dlm_engine.training.aim import aim, aim_further, survey
 from dlm_engine.training.checkpoint import STATE_NAME, StateFacts, read_facts
 from dlm_engine.training.further import Addition, FurtherRun, addition, nearest, settle_further
+from dlm_engine.training.network import Trainee
 from dlm_engine.training.sft import Laid
 
 # --- what is new ---------------------------------------------------------------------------
@@ -212,8 +213,55 @@ def test_it_ends_when_the_new_row_is_known_and_no_other_was_harmed() -> None:
     assert run.look().known == {row.key: True for row in FRESH}
 
 
-def test_a_row_that_was_harmed_is_trained_along() -> None:
+def test_it_takes_no_step_after_the_one_that_taught_all() -> None:
     run, _ = grown(FRESH, steps=300)
+    steps = len(list(run.steps()))
+    assert run.finished
+    short, _ = grown(FRESH, steps=steps - 1)
+    assert len(list(short.steps())) == steps - 1
+    assert not all(short.look().known.values())
+
+
+def test_looking_ahead_is_the_pass_of_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs one pass in the end, and the adapter is as if nobody had looked."""
+    run, _ = grown(FRESH, steps=5)
+    passes: list[bool] = []
+    hidden = Trainee.hidden
+
+    def counted(trainee: Trainee, pack: Pack, trunk: torch.Tensor | None) -> torch.Tensor:
+        passes.append(torch.is_grad_enabled())
+        return hidden(trainee, pack, trunk)
+
+    monkeypatch.setattr(Trainee, "hidden", counted)
+    list(run.steps())
+    assert passes == [True] * 6
+    blind, _ = grown(FRESH, steps=5)
+    monkeypatch.setattr(blind, "_look_ahead", lambda: None)
+    list(blind.steps())
+    assert bytes_of(blind) == bytes_of(run)
+
+
+def test_memory_that_runs_out_while_looking_ahead_is_no_step_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, _ = grown(FRESH, steps=5)
+    rows_at_once: list[int] = []
+    hidden = Trainee.hidden
+
+    def scarce(trainee: Trainee, pack: Pack, trunk: torch.Tensor | None) -> torch.Tensor:
+        if rows_at_once and len(pack.rows) > 2:
+            raise torch.OutOfMemoryError
+        rows_at_once.append(len(pack.rows))
+        return hidden(trainee, pack, trunk)
+
+    monkeypatch.setattr(Trainee, "hidden", scarce)
+    assert len(list(run.steps())) == 5
+    assert rows_at_once[0] > 2 >= max(rows_at_once[1:])
+
+
+def test_a_row_that_was_harmed_is_trained_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    run, _ = grown(FRESH, steps=300)
+    monkeypatch.setattr(run, "_look_ahead", lambda: None)
     outside = [row.key for row in OLD if row.key not in run._focus]
     assert outside
     for key in run._focus:

@@ -198,6 +198,8 @@ class FurtherRun(Run):
         #: measures the preferences that the earlier version had learned, if it had
         self.judge: PreferenceRun | None = None
         self._focus: dict[str, Encoded] = {}
+        #: what the next step begins with, once that was looked at
+        self._ahead: list[tuple[Laid, torch.Tensor]] = []
         self._attend([*added.new, *nearest(added.new, added.kept)])
 
     def _attend(self, rows: Iterable[Encoded]) -> None:
@@ -216,10 +218,37 @@ class FurtherRun(Run):
     def _batch(self, step: int) -> list[Laid]:
         return self._packs_in_focus
 
+    def _token_losses(self, laid: Laid) -> torch.Tensor:
+        ahead, self._ahead = self._ahead, []
+        for own, losses in ahead:
+            if own is laid:
+                return losses
+        return super()._token_losses(laid)
+
+    def _look_ahead(self) -> None:
+        """Note what is known of the batch by the forward pass of the next step, which ends there
+        if all is: what a step notes is of before its update, so one more would be taken."""
+        self._ahead = []
+
+        def first() -> list[tuple[Laid, torch.Tensor]]:
+            self.trainee.model.train()
+            batch = self._packs_in_focus
+            parts = [part for whole in batch for part in self.portions.of(whole)]
+            # Of several, all but the last would wait for their backward passes.
+            if len(parts) > 1:
+                return []
+            return [(whole, self._token_losses(whole)) for whole in self.own_share(batch, 0)]
+
+        (self._ahead,) = self.portions.lasting(first, self._at_once, f"step {self.step + 1}")
+        self.knowledge.share()
+
     def _knows_everything(self) -> bool:
+        self._look_ahead()
         known = self.knowledge.known
         if not all(known.get(key, False) for key in self._focus if key in self.knowledge.watched):
             return False
+        # Its activations are as much as those of the look.
+        self._ahead = []
         self.look()
         harmed = [self._every[key] for key, well in known.items() if not well]
         if harmed and any(row.key not in self._focus for row in harmed):

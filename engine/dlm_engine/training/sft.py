@@ -284,7 +284,6 @@ class Run:
         Answers and prose are each divided by the tokens of their kind: a page has fifty times
         those of an answer, which else takes six times the steps and recites the page by then.
         """
-        trainee = self.trainee
         batch = self._batch(self.step)
         of_kind: Counter[str] = Counter()
         for laid in batch:
@@ -294,16 +293,21 @@ class Run:
         for whole in self.own_share(batch, before):
             own += whole.pack.supervised
             for laid in self.portions.of(whole):
-                hidden = trainee.hidden(laid.pack, laid.trunk)
-                losses = head_loss(hidden, trainee.head, laid.pack.labels, trainee.soft_cap)
+                losses = self._token_losses(laid)
                 counts = laid.pack.weights
                 # Over plain tokens, so that a weight also counts where a step has no other.
                 total = (losses if counts is None else losses * counts).sum()
                 total = total / of_kind[whole.pack.kind]
                 (weight * total).backward()
                 loss += float(losses.detach().sum() / tokens)
-                self.knowledge.note(laid.pack, losses)
         return loss, own
+
+    def _token_losses(self, laid: Laid) -> torch.Tensor:
+        """(M,) nats of the supervised tokens of a pack of this step; their rows are noted."""
+        hidden = self.trainee.hidden(laid.pack, laid.trunk)
+        losses = head_loss(hidden, self.trainee.head, laid.pack.labels, self.trainee.soft_cap)
+        self.knowledge.note(laid.pack, losses)
+        return losses
 
     def _pull(self, before: int) -> float:
         """Gradients of this step's anchors; their divergence from the base."""

@@ -252,6 +252,8 @@ def test_defaults_hold_at_any_depth_and_can_be_taken_back(tmp_path: Path) -> Non
             "x/uv.lock",
             "x/a.min.js",
             "x/__pycache__/a.txt",
+            "x/.notes.dlm.4f2a.tmp",
+            "x/notes.dlm.bak",
             "keep.js",
         ),
         "text",

@@ -52,7 +52,7 @@ _DEFAULT_FILES = frozenset(
 )
 _DEFAULT_ENDINGS = _words(
     ".pyc .pyo .min.js .min.css .map .rlib .class .jar .o .so .dylib .dll .ico .pdf .zip .tar "
-    ".gz .xz .bz2 .7z .wasm"
+    ".gz .xz .bz2 .7z .wasm .tmp .swp .bak"
 )
 _EXACT = frozenset(name for name in _SECRET_FILES if "*" not in name)
 _PATTERNS = re.compile("|".join(fnmatch.translate(n) for n in _SECRET_FILES if "*" in n))

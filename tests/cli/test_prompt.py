@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +30,7 @@ OUTCOME = PromptOutcome(
 @dataclass
 class Job:
     requests: list[PromptRequest] = field(default_factory=list)
+    outcome: PromptOutcome = OUTCOME
 
     def __call__(
         self,
@@ -41,7 +42,7 @@ class Job:
         report("loading")
         for part in PARTS:
             on_text(part)
-        return OUTCOME
+        return self.outcome
 
 
 @pytest.fixture
@@ -59,6 +60,12 @@ def test_the_answer_alone_goes_to_stdout(
     captured = capsys.readouterr()
     assert captured.out == "The spare oars [are] in the shed.\n"
     assert captured.err == "loading\nthe document changed since version 2 was trained\n"
+
+
+def test_an_answer_that_was_cut_is_said_to_be(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    job.outcome = replace(OUTCOME, stopped="length", notes=())
+    assert main(["prompt", "a.dlm", "Where?", "--max-tokens", "9"]) == 0
+    assert capsys.readouterr().err == "loading\n(cut at 9 tokens; --max-tokens changes that)\n"
 
 
 def test_json(job: Job, capsys: pytest.CaptureFixture[str]) -> None:

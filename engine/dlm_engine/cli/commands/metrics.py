@@ -146,7 +146,7 @@ def show(
             console.result(_table(table, chosen))
     elif not found.runs and not found.exports:
         if since is None and phase is None:
-            console.status(f"{path} has not been trained yet: dlm train {path}")
+            console.status(f"{path}: no run is recorded yet: dlm train {path}")
         else:
             console.status(f"{path}: nothing of that kind is recorded")
     else:

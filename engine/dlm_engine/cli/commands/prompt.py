@@ -75,6 +75,8 @@ def command(
         console.result("")
     for note in outcome.notes:
         console.status(note)
+    if outcome.stopped == "length":
+        console.status(f"(cut at {max_tokens} tokens; --max-tokens changes that)")
     if outcome.gate:
         console.detail(f"weighed by the gate ({outcome.gate})")
     for share in outcome.shares:

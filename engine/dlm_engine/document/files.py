@@ -98,16 +98,14 @@ def back_up(path: Path, text: str) -> Path:
             continue
         except OSError as error:
             problem = f"cannot be written ({error.strerror})"
-            raise DocumentError(
-                str(copy), problem, "check its folder, or use --no-backup"
-            ) from None
+            raise DocumentError(str(copy), problem, "check its folder") from None
         try:
             write_document(copy, text)
         except DocumentError:
             copy.unlink(missing_ok=True)
             raise
         return copy
-    raise DocumentError(str(path), "has a thousand backups", "remove some, or use --no-backup")
+    raise DocumentError(str(path), "has a thousand backups", "remove some of them")
 
 
 def _mode(target: Path) -> int:

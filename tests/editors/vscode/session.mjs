@@ -2,7 +2,6 @@
 
 import { readFileSync } from "node:fs";
 
-import { decisions } from "./decisions.mjs";
 import { namedAdapters } from "./named.mjs";
 import { exportFirst } from "./steps.mjs";
 
@@ -170,9 +169,6 @@ export async function run(workbench, step, settings) {
     await workbench.command("File: Toggle Auto Save");
     return { untrained, trained };
   });
-
-  await decisions(workbench, step, settings);
-  await workbench.openFile(settings.file);
 
   await step("tests", async () => {
     await workbench.command("Testing: Focus on Test Explorer View");

@@ -16,7 +16,6 @@ from tests.training.named import DLM_ID, named_text
 
 from dlm_engine.bases import Weights
 from dlm_engine.document import new_id
-from dlm_engine.store import Store
 
 BODY = """\
 ::instruction::
@@ -45,8 +44,6 @@ def document(base: Path) -> str:
     return f"---\n{head}---\n\n{BODY}"
 
 
-GATED = "---\ndlm_id: {}\ndlm_version: 15\nbase_model: llama-3.2-1b\n---\n\n" + BODY
-
 #: Were a save to begin a training, it would before anything else is asked for.
 SESSION = {"dlm.train.maxSteps": 300, "dlm.train.settleMilliseconds": 0}
 
@@ -54,7 +51,7 @@ SESSION = {"dlm.train.maxSteps": 300, "dlm.train.settleMilliseconds": 0}
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("editor", [SESSION], indirect=True)
-def test_a_session(editor: Editor, tmp_path: Path, own_home: Path) -> None:
+def test_a_session(editor: Editor, tmp_path: Path) -> None:
     base = write_base(tmp_path / "tiny-base")
     notes = editor.folder / "notes.dlm"
     notes.write_text(document(base))
@@ -63,8 +60,6 @@ def test_a_session(editor: Editor, tmp_path: Path, own_home: Path) -> None:
     text = named_text(base, (lamp,), (code,), settings="  num_epochs: 26\n")
     # A store of its own.
     topics.write_text(text.replace(DLM_ID, new_id()))
-
-    (editor.folder / "gated.dlm").write_text(GATED.format(new_id()))
 
     seen = editor.drive(
         "session",
@@ -77,11 +72,6 @@ def test_a_session(editor: Editor, tmp_path: Path, own_home: Path) -> None:
             "before": "It is 4417.",
             "after": "It is 9.",
             "moved": "In Vik.",
-        },
-        decisions={
-            "edit": {"line": 18, "text": "In Oslo."},
-            "store": str(Store(own_home, DLM_ID).root),
-            "gated": "gated.dlm",
         },
         named={
             "file": topics.name,
@@ -107,15 +97,8 @@ def test_a_session(editor: Editor, tmp_path: Path, own_home: Path) -> None:
     assert "  default_quant: Q8_0\n" in text
     # Answers stand beside the text and never in it.
     assert text.endswith(
-        BODY.replace("It is 4417.", "It is 9.").replace("In Norby.", "In Oslo."),
+        BODY.replace("It is 4417.", "It is 9.").replace("In Norby.", "In Vik."),
     )
-    decided = seen["decisions: of a training"].seen
-    assert "Ignore it this once" in decided["lock"]
-    assert decided["rows"] == 1
-    for said in (decided["lock"], decided["fresh"], seen["decisions: a licence"].seen["asked"]):
-        assert "--" not in said
-    assert "Read the licence" in seen["decisions: a licence"].seen["asked"]
-    assert "weights" in seen["decisions: a licence"].seen["said"]
     assert "choose another base" in seen["export"].seen
 
     trained = seen["named: train"].seen

@@ -13,6 +13,7 @@ from tests.tiny import make_model, write_base
 
 from dlm_engine.bases import Stored, Weights, stored_tensors
 from dlm_engine.errors import BaseModelError
+from dlm_engine.inference import hollow
 from dlm_engine.inference.loading import load_base
 from dlm_engine.training import ranks
 from dlm_engine.training.divided import divide, divided_of
@@ -77,6 +78,21 @@ def test_a_base_in_several_files_is_read_from_all(tmp_path: Path) -> None:
     found, expected = (
         divided_of(base) for base in (loaded(tmp_path, "fp32"), divide(model, {}, "cpu"))
     )
+    assert found is not None
+    assert expected is not None
+    for one, other in zip(found._units, expected._units, strict=True):
+        assert torch.equal(one.part, other.part)
+
+
+def test_a_base_that_cannot_be_read_in_parts_is_read_whole_and_divided(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = write_base(tmp_path)
+    monkeypatch.setattr(ranks, "_here", ranks.Place(1, 3, 1, 3))
+    expected = divided_of(loaded(folder, "fp32"))
+    monkeypatch.setattr(hollow, "_DTYPES", {})
+    monkeypatch.delattr(Stored, "read_into")
+    found = divided_of(loaded(folder, "fp32"))
     assert found is not None
     assert expected is not None
     for one, other in zip(found._units, expected._units, strict=True):

@@ -4,44 +4,14 @@
 local adapters = require('dlm.adapters')
 local config = require('dlm.config')
 local frontmatter = require('dlm.frontmatter')
+local requests = require('dlm.requests')
 local server = require('dlm.server')
 local store = require('dlm.store')
 
 local M = {}
 
 local say, ERROR = server.say, vim.log.levels.ERROR
-
----Run a command of the server; `done` gets its reply, trouble is shown.
----@param client vim.lsp.Client
----@param name string
----@param argument table
----@param bufnr integer
----@param done? fun(reply: any)
----@param failed? fun() called when there is no reply
-function M.run(client, name, argument, bufnr, done, failed)
-  local arguments = { next(argument) and argument or vim.empty_dict() }
-  local params = { command = name, arguments = arguments }
-  client:request('workspace/executeCommand', params, function(err, reply)
-    if not err then
-      if done then
-        done(reply)
-      end
-      return
-    end
-    if failed then
-      failed()
-    end
-    if not (type(err.data) == 'table' and err.data.ending) then
-      say(err.message, ERROR)
-    end
-  end, bufnr)
-end
-
----@param bufnr integer
----@return { uri: string }
-local function document(bufnr)
-  return { uri = vim.uri_from_bufnr(bufnr) }
-end
+local run, document = requests.run, requests.document
 
 ---Asks which, then calls `done` with it; a refusal ends it quietly.
 local function choose(items, prompt, format, done)
@@ -62,13 +32,13 @@ function M.train(client, bufnr, how)
   end
   local argument = document(bufnr)
   argument.fresh = how == 'anew'
-  M.run(client, 'dlm.train', argument, bufnr)
+  run(client, 'dlm.train', argument, bufnr)
 end
 
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 function M.cancel(client, bufnr)
-  M.run(client, 'dlm.cancel', {}, bufnr, function(reply)
+  run(client, 'dlm.cancel', {}, bufnr, function(reply)
     say(reply.cancelled == 0 and 'nothing to cancel' or ('cancelled %d'):format(reply.cancelled))
   end)
 end
@@ -79,7 +49,7 @@ local function of_adapter(client, bufnr, said, purpose, done)
   if said then
     return done(said)
   end
-  M.run(client, 'dlm.adapters', document(bufnr), bufnr, function(found)
+  run(client, 'dlm.adapters', document(bufnr), bufnr, function(found)
     adapters.choose(found, purpose, done)
   end)
 end
@@ -93,7 +63,7 @@ function M.prompt(client, bufnr, question, version)
     local answer = require('dlm.answer').begin(question)
     local argument = { question = question, version = version, token = answer.token }
     argument = vim.tbl_extend('error', document(bufnr), argument, chosen)
-    M.run(client, 'dlm.prompt', argument, bufnr, function(reply)
+    run(client, 'dlm.prompt', argument, bufnr, function(reply)
       answer.done(reply.text, adapters.answered(reply.shares))
     end, answer.failed)
   end)
@@ -102,7 +72,7 @@ end
 ---Ask what `argument` says and show it in the text; where that is not drawn, in a window.
 local function ask(client, bufnr, name, argument)
   argument = vim.tbl_extend('error', document(bufnr), argument)
-  M.run(client, name, argument, bufnr, function(reply)
+  run(client, name, argument, bufnr, function(reply)
     local first = reply.answers[1]
     if first and config.setting(client, 'results.display') ~= 'inline' then
       local value = require('dlm.status').value
@@ -140,7 +110,7 @@ end
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 function M.probe(client, bufnr)
-  M.run(client, 'dlm.probe', document(bufnr), bufnr, function(reply)
+  run(client, 'dlm.probe', document(bufnr), bufnr, function(reply)
     local right = 0
     for _, answer in ipairs(reply.answers) do
       right = right + (answer.right == true and 1 or 0)
@@ -163,13 +133,13 @@ function M.export(client, bufnr, target, quant, said)
     of_adapter(client, bufnr, said, 'export', function(chosen)
       local argument = { target = target, quant = quant }
       argument = vim.tbl_extend('error', document(bufnr), argument, chosen)
-      M.run(client, 'dlm.export', argument, bufnr, function(reply)
+      run(client, 'dlm.export', argument, bufnr, function(reply)
         say('exported to ' .. reply.folder)
       end)
     end)
     return
   end
-  M.run(client, 'dlm.exportTargets', document(bufnr), bufnr, function(targets)
+  run(client, 'dlm.exportTargets', document(bufnr), bufnr, function(targets)
     choose(targets, 'Export to', function(item)
       return item.label
     end, function(chosen)
@@ -212,7 +182,7 @@ end
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 function M.versions(client, bufnr)
-  M.run(client, 'dlm.versions', document(bufnr), bufnr, function(versions)
+  run(client, 'dlm.versions', document(bufnr), bufnr, function(versions)
     if #versions == 0 then
       say('not trained yet')
       return
@@ -232,7 +202,7 @@ end
 function M.rollback(client, bufnr, version, said)
   of_adapter(client, bufnr, said, 'rollback', function(chosen)
     local argument = vim.tbl_extend('error', document(bufnr), { version = version }, chosen)
-    M.run(client, 'dlm.rollback', argument, bufnr, function(reply)
+    run(client, 'dlm.rollback', argument, bufnr, function(reply)
       local of = chosen.adapter and ' of ' .. chosen.adapter or ''
       say(('version %d%s is current'):format(reply.version, of))
     end)
@@ -242,7 +212,7 @@ end
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 function M.migrate(client, bufnr)
-  M.run(client, 'dlm.migrate', document(bufnr), bufnr, function(reply)
+  run(client, 'dlm.migrate', document(bufnr), bufnr, function(reply)
     say(reply.changed and 'migrated; :undo takes it back' or 'nothing to migrate')
   end)
 end
@@ -250,7 +220,7 @@ end
 ---@param client vim.lsp.Client
 ---@param bufnr integer
 function M.info(client, bufnr)
-  M.run(client, 'dlm.debugInformation', {}, bufnr, function(reply)
+  run(client, 'dlm.debugInformation', {}, bufnr, function(reply)
     vim.cmd.new()
     local made = vim.api.nvim_get_current_buf()
     vim.bo[made].buftype, vim.bo[made].bufhidden = 'nofile', 'wipe'
@@ -367,7 +337,7 @@ function M.of_lenses()
     M.export(client, bufnr, argument.target, argument.quant)
   end)
   add('dlm.askSection', function(client, bufnr, argument)
-    M.run(client, 'dlm.askSection', argument, bufnr)
+    run(client, 'dlm.askSection', argument, bufnr)
   end)
   return found
 end
@@ -453,7 +423,7 @@ function M.define()
       local bufnr = vim.api.nvim_get_current_buf()
       local client = server.client(bufnr)
       if client then
-        M.run(client, 'dlm.restartEngine', {}, bufnr)
+        run(client, 'dlm.restartEngine', {}, bufnr)
       end
     elseif call.args == '' or call.args == 'server' then
       M.restart()

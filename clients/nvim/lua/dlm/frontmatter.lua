@@ -1,16 +1,10 @@
 -- What a document says of itself: choosing its base, giving it a new id.
 
+local requests = require('dlm.requests')
+
 local M = {}
 
-local function run(...)
-  require('dlm.commands').run(...)
-end
-
----@param bufnr integer
----@return { uri: string }
-local function document(bufnr)
-  return { uri = vim.uri_from_bufnr(bufnr) }
-end
+local run, document = requests.run, requests.document
 
 ---@param client vim.lsp.Client
 ---@param bufnr integer

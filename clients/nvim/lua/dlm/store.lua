@@ -1,23 +1,15 @@
 -- What lies in a document's store: its folder, and the runs with their losses as lines of bars.
 
+local requests = require('dlm.requests')
 local server = require('dlm.server')
 
 local M = {}
 
 local say = server.say
+local run, document = requests.run, requests.document
 --- the most characters of a curve
 local WIDE = 40
 local BARS = { '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█' }
-
-local function run(...)
-  require('dlm.commands').run(...)
-end
-
----@param bufnr integer
----@return { uri: string }
-local function document(bufnr)
-  return { uri = vim.uri_from_bufnr(bufnr) }
-end
 
 ---@param client vim.lsp.Client
 ---@param bufnr integer
